@@ -1,0 +1,22 @@
+"""HONES: from images and annotations to heads, neurons, masking and steering."""
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/toy.smk"
+include: "rules/benchmark.smk"
+include: "rules/heads.smk"
+include: "rules/neurons.smk"
+include: "rules/masking.smk"
+include: "rules/groups.smk"
+include: "rules/steering.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand(f"{RUN}/tables/{{table}}.{{format}}", table=TABLES, format=FORMATS),
+        expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),

@@ -1,0 +1,188 @@
+"""Parquet artifacts: declared schemas, atomic and byte-deterministic writing, checked reading.
+
+Every artifact of the workflow goes through `write` and `read`. A file carries its own description:
+schema name and version, the meaning and unit of every column, and the provenance of the run that
+made it (no clock, host, user or commit, so that equal inputs give equal bytes).
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TYPES: dict[str, pa.DataType] = {
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "float64": pa.float64(),
+    "float32": pa.float32(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "list<string>": pa.list_(pa.string()),
+    "list<int64>": pa.list_(pa.int64()),
+    "list<float64>": pa.list_(pa.float64()),
+    "list<float32>": pa.list_(pa.float32()),
+}
+
+
+class ArtifactError(Exception):
+    """An artifact that is missing, damaged or not what its schema declares."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, type (a key of TYPES), unit ("" if it has none) and meaning.
+
+    `nan` allows NaN, for values that are undefined for some rows; `meaning` then says when.
+    """
+
+    name: str
+    type: str
+    unit: str
+    meaning: str
+    nan: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What one kind of artifact holds.
+
+    `rule` is the Snakemake rule that makes it, `key` the columns that identify a row; rows are
+    stored in the order of the key.
+    """
+
+    name: str
+    version: int
+    rule: str
+    meaning: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in their stored order."""
+        return [column.name for column in self.columns]
+
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema, with unit and meaning as field metadata."""
+        return pa.schema(
+            pa.field(
+                column.name,
+                TYPES[column.type],
+                nullable=False,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in self.columns
+        )
+
+
+def write(
+    path: str | Path, frame: pd.DataFrame, schema: Schema, provenance: dict[str, Any] | None = None
+) -> None:
+    """Check `frame` against `schema` and write it to `path`, atomically and deterministically.
+
+    `provenance` is any JSON-serialisable mapping (parameters, code digest, versions, seeds).
+    Raises ArtifactError when a column is missing or superfluous, a value is null or an unallowed
+    NaN, or the key is not unique; nothing is written then.
+    """
+    table = _checked_table(frame, schema)
+    metadata = {
+        "hones_schema": schema.name,
+        "hones_schema_version": str(schema.version),
+        "hones_rule": schema.rule,
+        "hones_meaning": schema.meaning,
+        "hones_provenance": json.dumps(provenance or {}, sort_keys=True, ensure_ascii=False),
+    }
+    table = table.replace_schema_metadata(metadata)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=1 << 20)
+        Path(temporary).chmod(0o644)  # mkstemp makes private files
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def read(path: str | Path, schema: Schema) -> pd.DataFrame:
+    """Read the artifact at `path`, after checking that it is whole and what `schema` declares.
+
+    Raises ArtifactError that names the file and the rule to run again.
+    """
+    remedy = f"run again: snakemake --forcerun {schema.rule}"
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; {remedy}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactError(f"{path} is not a readable parquet file ({error}); {remedy}") from error
+    found = _identity(table)
+    if found != (schema.name, schema.version):
+        raise ArtifactError(
+            f"{path} holds {found[0]} version {found[1]}, "
+            f"but {schema.name} version {schema.version} is expected; {remedy}"
+        )
+    if not table.schema.equals(schema.arrow(), check_metadata=False):
+        raise ArtifactError(
+            f"{path} has columns {table.schema.names}, not {schema.names}; {remedy}"
+        )
+    return table.to_pandas()
+
+
+def provenance(path: str | Path) -> dict[str, Any]:
+    """The provenance that was stored with the artifact at `path`."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(b"hones_provenance", b"{}"))
+
+
+def _identity(table: pa.Table) -> tuple[str, int]:
+    metadata = table.schema.metadata or {}
+    name = metadata.get(b"hones_schema", b"no HONES artifact").decode()
+    return name, int(metadata.get(b"hones_schema_version", b"0"))
+
+
+def _checked_table(frame: pd.DataFrame, schema: Schema) -> pa.Table:
+    """`frame` as an Arrow table in key order; ArtifactError when it breaks the schema."""
+    if set(frame.columns) != set(schema.names):
+        missing = sorted(set(schema.names) - set(frame.columns))
+        extra = sorted(set(frame.columns) - set(schema.names))
+        raise ArtifactError(f"{schema.name}: missing columns {missing}, undeclared columns {extra}")
+    key = list(schema.key)
+    repeated = frame.duplicated(subset=key)
+    if repeated.any():
+        example = frame.loc[repeated, key].iloc[0].to_dict()
+        raise ArtifactError(
+            f"{schema.name}: {int(repeated.sum())} repeated keys, such as {example}"
+        )
+    ordered = frame.sort_values(key, kind="stable")[schema.names]
+    arrays = [_checked_array(ordered, column, schema) for column in schema.columns]
+    return pa.Table.from_arrays(arrays, schema=schema.arrow())
+
+
+def _checked_array(frame: pd.DataFrame, column: Column, schema: Schema) -> pa.Array:
+    values = frame[column.name]
+    if column.type.startswith("float") and not column.nan:
+        _refuse(values.isna().to_numpy(), frame, column, schema, "NaN")
+    try:
+        array = pa.array(values.to_numpy(), type=TYPES[column.type], from_pandas=not column.nan)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ArtifactError(f"{schema.name}.{column.name} is not {column.type}: {error}") from error
+    _refuse(np.asarray(array.is_null()), frame, column, schema, "null")
+    return array
+
+
+def _refuse(bad: np.ndarray, frame: pd.DataFrame, column: Column, schema: Schema, what: str):
+    if bad.any():
+        example = frame[list(schema.key)].iloc[int(bad.argmax())].to_dict()
+        raise ArtifactError(
+            f"{schema.name}.{column.name}: {int(bad.sum())} values are {what}, such as at {example}"
+        )

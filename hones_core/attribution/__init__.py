@@ -1,0 +1,1 @@
+"""Neuron scores: one file per ranker, all giving one order over all neurons."""

@@ -1,0 +1,124 @@
+"""Write-in contributions of neurons, and their drop when a head is disrupted (METHOD 5)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hones_core.attribution.targets import InverseDocumentFrequency, target_direction
+from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.interventions import MeanReplaceHead, applied, recorded_activations
+from hones_core.models.adapter import Adapter, Batch
+from hones_core.progress import progress
+from hones_core.schemas.heads import BASE
+from hones_core.tasks.instances import Instance
+
+CLIPS = ("per_sample", "after_mean")
+
+
+def last_token_activations(adapter: Adapter, batch: Batch) -> Tensor:
+    """z at the last prompt token of every layer, [B, L, m] in float32 (left-padded batch)."""
+    with recorded_activations(adapter, lambda z: z[:, -1].float()) as records:
+        adapter.hidden_states(
+            batch.embeddings, batch.attention_mask, position_ids=batch.position_ids, use_cache=False
+        )
+    return torch.stack(records, dim=1)
+
+
+def write_in_weights(adapter: Adapter, directions: Tensor) -> Tensor:
+    """⟨W^l_{:,i}, u_y⟩ for every neuron: [B, L, m] in float32 from directions [B, d]."""
+    return torch.stack(
+        [directions @ layer.mlp.down_proj.weight.float() for layer in adapter.layers], dim=1
+    )
+
+
+def target_directions(
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    documents: Sequence[Instance],
+    idf_tokens: str = "all",
+) -> Tensor:
+    """u_y of each instance, [N, d]; `documents` are what IDF counts over (open-ended tasks)."""
+    token_ids = [evaluator.target_ids(instance) for instance in instances]
+    idf = None
+    if evaluator.task.TARGET_KIND == "open_ended":
+        idf = InverseDocumentFrequency(
+            [token for text in evaluator.target_ids(document) for token in text]
+            for document in documents
+        )
+    unembedding = evaluator.adapter.unembedding
+    return torch.stack([target_direction(unembedding, ids, idf, idf_tokens) for ids in token_ids])
+
+
+def measure_neuron_effects(
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    documents: Sequence[Instance],
+    heads: Sequence[tuple[int, int]],
+    clip: str = "per_sample",
+    positions: str = "all",
+    idf_tokens: str = "all",
+) -> pd.DataFrame:
+    """The NEURON_EFFECTS artifact: E[c] of the base run and E[c], E[Δc] for each head.
+
+    `clip` 'per_sample' gives E[max(0, c - c_h)], 'after_mean' max(0, E[c] - E[c_h]). Only layers
+    from the disrupted head's on are stored: before it the drop is exactly 0. `documents` are all
+    instances of the discovery split, over which document frequencies are counted.
+    """
+    if clip not in CLIPS:
+        raise ValueError(f"unknown clip {clip!r}; known: {', '.join(CLIPS)}")
+    adapter = evaluator.adapter
+    shape = (adapter.n_layers, adapter.n_neurons)
+    sums = {head: np.zeros((2, *shape)) for head in [(BASE, BASE), *heads]}  # of c, of the drop
+    with torch.inference_mode():
+        directions = target_directions(evaluator, instances, documents, idf_tokens)
+        start = 0
+        label = f"{evaluator.task_name} neuron effects"
+        chunks = list(_prompt_chunks(evaluator, instances))
+        for chunk in progress(chunks, label):
+            batch = evaluator.encode(chunk)
+            weights = write_in_weights(adapter, directions[start : start + len(chunk)])
+            start += len(chunk)
+            base = last_token_activations(adapter, batch) * weights
+            sums[BASE, BASE][0] += _sum(base)
+            for layer, head in heads:
+                with applied(adapter, MeanReplaceHead(layer, head, positions)):
+                    disrupted = last_token_activations(adapter, batch) * weights
+                sums[layer, head][0] += _sum(disrupted)
+                sums[layer, head][1] += _sum((base - disrupted).clamp(min=0))
+    return _effects_frame(sums, len(instances), clip)
+
+
+def _prompt_chunks(evaluator: Evaluator, instances: Sequence[Instance]):
+    for start in range(0, len(instances), evaluator.batch_size):
+        yield instances[start : start + evaluator.batch_size]
+
+
+def _sum(values: Tensor) -> np.ndarray:
+    return values.double().sum(0).cpu().numpy()
+
+
+def _effects_frame(sums: dict[tuple[int, int], np.ndarray], n: int, clip: str) -> pd.DataFrame:
+    base = sums[BASE, BASE][0] / n
+    frames = []
+    for (head_layer, head), (contribution, drop) in sums.items():
+        mean = contribution / n
+        if (head_layer, head) == (BASE, BASE):
+            dropped = np.zeros_like(mean)
+        else:
+            dropped = drop / n if clip == "per_sample" else np.maximum(0, base - mean)
+        layer, neuron = np.indices(mean.shape)
+        frame = pd.DataFrame(
+            {
+                "head_layer": head_layer,
+                "head": head,
+                "layer": layer.ravel(),
+                "neuron": neuron.ravel(),
+                "contribution": mean.ravel(),
+                "drop": dropped.ravel(),
+            }
+        )
+        frames.append(frame[frame["layer"] >= head_layer])
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,1 @@
+"""From the official annotation files to task instances (METHOD 1)."""

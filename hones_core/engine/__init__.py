@@ -1,0 +1,1 @@
+"""Running a model over instances, with or without interventions."""

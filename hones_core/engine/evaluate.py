@@ -1,0 +1,310 @@
+"""Run one task's instances through a model: encode once, then measure under any intervention.
+
+`prepare` does what does not depend on the intervention (reading images, the vision tower,
+tokenising); `outcomes` runs the language model as it is at that moment, with whatever
+interventions are applied. Both always see the same rows with the same padding, so that base and
+intervened results are paired (METHOD 13).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from hones_core.benchmark.images import open_image
+from hones_core.models.adapter import Adapter, Batch
+from hones_core.tasks import TASKS
+from hones_core.tasks.instances import Instance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one instance gave: text (retrieval: best candidate), utility and log-probabilities."""
+
+    instance_id: str
+    prediction: str
+    utility: float
+    statistics: list[float]
+    target_logprob: float
+    first_token_logprob: float
+
+
+@dataclass(frozen=True)
+class Forced:
+    """Teacher-forced targets behind the prompts of a batch.
+
+    batch: prompts and targets, [B, T + A]; target_ids [B, A] and target_mask [B, A] (True for
+    real target tokens, which start at position T).
+    """
+
+    batch: Batch
+    target_ids: Tensor
+    target_mask: Tensor
+
+
+@dataclass(frozen=True)
+class PreparedGeneration:
+    """A chunk of instances of a generation task, ready to run."""
+
+    instances: Sequence[Instance]
+    batch: Batch
+    forced: Forced
+
+
+@dataclass(frozen=True)
+class PreparedRanking:
+    """A chunk of queries: shared prefixes [Q, P] and candidate suffixes [Q * C, S] behind them.
+
+    `lengths` [Q * C] are the suffixes' true lengths; they are padded on the right.
+    """
+
+    instances: Sequence[Instance]
+    prefix: Batch
+    suffix_ids: Tensor
+    lengths: Tensor
+    yes_no: tuple[int, int]
+
+
+class Evaluator:
+    """One task on one model.
+
+    `batch_size` counts language-model rows; `image_folder` is where the task's images lie.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        task: str,
+        image_folder: str | Path,
+        batch_size: int,
+        max_new_tokens: int = 24,
+    ):
+        self.adapter = adapter
+        self.task_name = task
+        self.task: ModuleType = TASKS[task]
+        self.image_folder = Path(image_folder)
+        self.batch_size = batch_size
+        self.generation = greedy_config(adapter, max_new_tokens)
+
+    def chunks(self, instances: Sequence[Instance]) -> Iterator[Sequence[Instance]]:
+        """The instances in fixed batches, in the given order."""
+        size = self.batch_size
+        if self.task.KIND == "ranking":
+            size = max(1, size // max(len(instance.candidates) for instance in instances))
+        for start in range(0, len(instances), size):
+            yield instances[start : start + size]
+
+    def prepare(self, instances: Sequence[Instance]) -> PreparedGeneration | PreparedRanking:
+        """Read the images and encode the prompts of one chunk."""
+        with torch.inference_mode():
+            if self.task.KIND == "ranking":
+                return self._prepare_ranking(instances)
+            batch = self.encode(instances)
+            targets = [self.target_ids(instance)[0] for instance in instances]
+            return PreparedGeneration(instances, batch, force(self.adapter, batch, targets))
+
+    def outcomes(self, prepared: PreparedGeneration | PreparedRanking) -> list[Outcome]:
+        """Run a prepared chunk through the model as it is now."""
+        with torch.inference_mode():
+            if isinstance(prepared, PreparedRanking):
+                return self._rank(prepared)
+            return self._generate(prepared)
+
+    def text(self, instance: Instance, candidate: str | None = None) -> str:
+        """The full prompt; for retrieval the candidate defaults to the positive one."""
+        if self.task.KIND == "ranking" and candidate is None:
+            candidate = instance.candidates[instance.positive_index]
+        instruction = self.task.instruction(self.adapter.family, instance, candidate)
+        return self.adapter.prompt(instruction)
+
+    def encode(
+        self, instances: Sequence[Instance], candidates: Sequence[str] | None = None
+    ) -> Batch:
+        """The prompts of the instances with their images (retrieval: the positive candidate)."""
+        images = [open_image(self.image_folder, instance.image) for instance in instances]
+        chosen = candidates or [None] * len(instances)
+        texts = [self.text(*pair) for pair in zip(instances, chosen, strict=True)]
+        return self.adapter.encode(images, texts)
+
+    def target_ids(self, instance: Instance) -> list[list[int]]:
+        """Token ids of each target text, in the context of the prompt (METHOD 3)."""
+        prompt = self.text(instance)
+        return [self.adapter.answer_ids(prompt, text) for text in self.task.targets(instance)]
+
+    def _generate(self, prepared: PreparedGeneration) -> list[Outcome]:
+        batch = prepared.batch
+        tokens = self.adapter.model.generate(
+            inputs_embeds=batch.embeddings,
+            attention_mask=batch.attention_mask,
+            generation_config=self.generation,
+        )
+        texts = self.adapter.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        target_logprob, first_logprob = forced_logprobs(self.adapter, prepared.forced)
+        return [
+            Outcome(
+                instance.instance_id,
+                text.strip(),
+                self.task.utility(text.strip(), instance),
+                self.task.statistics(text.strip(), instance),
+                float(mean),
+                float(first),
+            )
+            for instance, text, mean, first in zip(
+                prepared.instances, texts, target_logprob, first_logprob, strict=True
+            )
+        ]
+
+    def _prepare_ranking(self, instances: Sequence[Instance]) -> PreparedRanking:
+        prompts = [
+            self.adapter.tokenizer(self.text(instance, candidate))["input_ids"]
+            for instance in instances
+            for candidate in instance.candidates
+        ]
+        shared = _common_prefix(prompts)
+        suffixes = [ids[shared:] for ids in prompts]
+        whole = self.encode(instances)  # with the positive candidate, whose suffix is cut off
+        prefixes = []
+        for row, instance in enumerate(instances):
+            ids = self.adapter.tokenizer(self.text(instance))["input_ids"]
+            start = int((whole.attention_mask[row] == 0).sum())
+            prefixes.append((row, start, whole.input_ids.shape[1] - (len(ids) - shared)))
+        yes, no = (self._first_id(instances[0], word) for word in ("Yes", "No"))
+        if yes == no:
+            raise ValueError("the answers Yes and No start with the same token in context")
+        suffix_ids, mask = _pad_right(suffixes, self.adapter)
+        return PreparedRanking(
+            instances, _cut(whole, prefixes), suffix_ids, mask.sum(-1), (yes, no)
+        )
+
+    def _first_id(self, instance: Instance, word: str) -> int:
+        return self.adapter.answer_ids(self.text(instance), word)[0]
+
+    def _rank(self, prepared: PreparedRanking) -> list[Outcome]:
+        hidden = candidate_states(self.adapter, prepared)  # [Q * C, d]
+        pair = self.adapter.unembedding[list(prepared.yes_no)].float()
+        yes_no = hidden.float() @ pair.T
+        margins = (yes_no[:, 0] - yes_no[:, 1]).double()
+        results, start = [], 0
+        for instance in prepared.instances:
+            rows = slice(start, start + len(instance.candidates))
+            start = rows.stop
+            scores = margins[rows].tolist()
+            positive = hidden[rows][instance.positive_index]
+            logprob = self.adapter.logits(positive).log_softmax(-1)[prepared.yes_no[0]]
+            best = max(range(len(scores)), key=scores.__getitem__)
+            results.append(
+                Outcome(
+                    instance.instance_id,
+                    instance.candidates[best],
+                    self.task.utility(scores, instance),
+                    self.task.statistics(scores, instance),
+                    float(logprob),
+                    float(logprob),
+                )
+            )
+        return results
+
+
+def greedy_config(adapter: Adapter, max_new_tokens: int) -> GenerationConfig:
+    """Greedy decoding without any penalty (METHOD 2); end-of-sequence ids are the model's own."""
+    stop = adapter.model.generation_config.eos_token_id
+    if stop is None:
+        stop = adapter.tokenizer.eos_token_id
+    pad = adapter.tokenizer.pad_token_id
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        repetition_penalty=1.0,
+        eos_token_id=stop,
+        pad_token_id=pad if pad is not None else (stop if isinstance(stop, int) else stop[0]),
+    )
+
+
+def force(adapter: Adapter, batch: Batch, targets: Sequence[Sequence[int]]) -> Forced:
+    """Append targets (token ids) to the prompts of a left-padded batch."""
+    target_ids, mask = _pad_right(targets, adapter)
+    forced = Batch(
+        torch.cat([batch.embeddings, adapter.embed(target_ids).to(batch.embeddings.dtype)], 1),
+        torch.cat([batch.attention_mask, mask.to(batch.attention_mask.dtype)], 1),
+        torch.cat([batch.input_ids, target_ids], 1),
+    )
+    return Forced(forced, target_ids, mask)
+
+
+def forced_logits(adapter: Adapter, forced: Forced) -> Tensor:
+    """Logits [B, A, V] (float32) that predict the forced targets' tokens."""
+    batch = forced.batch
+    hidden = adapter.hidden_states(
+        batch.embeddings, batch.attention_mask, position_ids=batch.position_ids, use_cache=False
+    ).last_hidden_state
+    length = forced.target_ids.shape[1]
+    return adapter.logits(hidden[:, -length - 1 : -1])
+
+
+def forced_logprobs(adapter: Adapter, forced: Forced) -> tuple[Tensor, Tensor]:
+    """Mean log-probability of each row's target tokens [B], and of the first one [B]."""
+    logprobs = forced_logits(adapter, forced).log_softmax(-1)
+    tokens = logprobs.gather(-1, forced.target_ids[..., None]).squeeze(-1).double()
+    mask = forced.target_mask
+    return (tokens * mask).sum(-1) / mask.sum(-1), tokens[:, 0]
+
+
+def candidate_states(adapter: Adapter, prepared: PreparedRanking) -> Tensor:
+    """Last hidden state [Q * C, d] of every candidate prompt; the prefix is run once per query."""
+    prefix = prepared.prefix
+    rows = prepared.suffix_ids.shape[0]
+    per_query = rows // prefix.embeddings.shape[0]
+    cache = adapter.hidden_states(
+        prefix.embeddings, prefix.attention_mask, position_ids=prefix.position_ids, use_cache=True
+    ).past_key_values
+    cache.batch_repeat_interleave(per_query)
+    suffix_mask = _length_mask(prepared.lengths, prepared.suffix_ids.shape[1])
+    prefix_mask = prefix.attention_mask.repeat_interleave(per_query, 0)
+    steps = torch.arange(prepared.suffix_ids.shape[1], device=adapter.device)
+    hidden = adapter.hidden_states(
+        adapter.embed(prepared.suffix_ids),
+        torch.cat([prefix_mask, suffix_mask.to(prefix_mask.dtype)], 1),
+        position_ids=prefix_mask.sum(-1, keepdim=True) + steps,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return hidden[torch.arange(rows, device=adapter.device), prepared.lengths - 1]
+
+
+def _length_mask(lengths: Tensor, width: int) -> Tensor:
+    return torch.arange(width, device=lengths.device) < lengths[:, None]
+
+
+def _pad_right(rows: Sequence[Sequence[int]], adapter: Adapter) -> tuple[Tensor, Tensor]:
+    """Token ids [B, A] padded with 0 on the right, and the mask of real tokens [B, A]."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([list(row) + [0] * (width - len(row)) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids.to(adapter.device), _length_mask(lengths, width).to(adapter.device)
+
+
+def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """Length of the longest common prefix, leaving at least one token to every row."""
+    first, last = min(rows), max(rows)  # the lexicographic extremes differ earliest
+    length = 0
+    while length < min(len(first), len(last)) and first[length] == last[length]:
+        length += 1
+    return min(length, min(len(row) for row in rows) - 1)
+
+
+def _cut(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
+    """Rows of the batch cut to (row, start, stop), left-padded to a common width."""
+    width = max(stop - start for _, start, stop in spans)
+
+    def cut(values: Tensor) -> Tensor:
+        out = values.new_zeros((len(spans), width, *values.shape[2:]))
+        for index, (row, start, stop) in enumerate(spans):
+            out[index, width - (stop - start) :] = values[row, start:stop]
+        return out
+
+    return Batch(cut(batch.embeddings), cut(batch.attention_mask), cut(batch.input_ids))

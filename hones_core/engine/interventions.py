@@ -1,0 +1,140 @@
+"""All interventions: pure tensor functions, and the hooks that apply them.
+
+An intervention acts on one of two places of a decoder layer: the input of `o_proj` (the heads'
+outputs, [B, T, H * d_h]) or the input of `down_proj` (the neurons' activations z, [B, T, m]).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hones_core.models.adapter import Adapter
+
+
+def mean_replace_head(heads: Tensor, head: int, n_heads: int) -> Tensor:
+    """Replace one head's output by the mean of the layer's other heads (paper 4.1, METHOD 4).
+
+    heads: [..., H * d_h]; returns a new tensor of the same shape with
+    o_h <- (sum_k o_k - o_h) / (H - 1).
+    """
+    split = heads.unflatten(-1, (n_heads, -1))
+    replaced = split.clone()
+    others = (split.float().sum(-2) - split[..., head, :].float()) / (n_heads - 1)
+    replaced[..., head, :] = others.to(split.dtype)
+    return replaced.flatten(-2)
+
+
+def zero_neurons(z: Tensor, neurons: Tensor) -> Tensor:
+    """Set the given neurons of z [..., m] to zero (METHOD 7)."""
+    return z.index_fill(-1, neurons, 0)
+
+
+def scale_neurons(z: Tensor, neurons: Tensor, scales: Tensor) -> Tensor:
+    """z_i <- (1 + s_i) z_i for the given neurons (paper 4.3); differentiable in `scales`."""
+    factor = torch.ones(z.shape[-1], dtype=scales.dtype, device=z.device)
+    return z * factor.index_add(0, neurons, scales).to(z.dtype)
+
+
+@dataclass(frozen=True)
+class MeanReplaceHead:
+    """One head mean-replaced; `positions` is 'all', or 'last' for the prompt's last token only.
+
+    With 'last', each forward pass changes only its last position, so that decoding steps are
+    changed too, as in the release.
+    """
+
+    layer: int
+    head: int
+    positions: str = "all"
+
+    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
+        """The modules whose input changes, each with the function that changes it."""
+
+        def change(heads: Tensor) -> Tensor:
+            if self.positions == "all":
+                return mean_replace_head(heads, self.head, adapter.n_heads)
+            last = mean_replace_head(heads[:, -1:], self.head, adapter.n_heads)
+            return torch.cat([heads[:, :-1], last], dim=1)
+
+        yield adapter.layers[self.layer].self_attn.o_proj, change
+
+
+@dataclass(frozen=True)
+class ZeroNeurons:
+    """Sets of neurons, by layer, set to zero at all positions."""
+
+    neurons: Mapping[int, Tensor]
+
+    @classmethod
+    def of(cls, neurons: Iterable[tuple[int, int]]) -> "ZeroNeurons":
+        """Silence a set of (layer, neuron)."""
+        layers: dict[int, list[int]] = {}
+        for layer, neuron in sorted(neurons):
+            layers.setdefault(layer, []).append(neuron)
+        return cls({layer: torch.tensor(indices) for layer, indices in layers.items()})
+
+    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
+        for layer, index in self.neurons.items():
+            index = index.to(adapter.device)
+            yield adapter.layers[layer].mlp.down_proj, lambda z, index=index: zero_neurons(z, index)
+
+
+@dataclass(frozen=True)
+class ScaleNeurons:
+    """Neurons, by layer, multiplied by 1 + their scale: {layer: (neurons [k], scales [k])}."""
+
+    bank: Mapping[int, tuple[Tensor, Tensor]]
+
+    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
+        for layer, (index, scales) in self.bank.items():
+            yield (
+                adapter.layers[layer].mlp.down_proj,
+                lambda z, index=index, scales=scales: scale_neurons(z, index, scales),
+            )
+
+
+Intervention = MeanReplaceHead | ZeroNeurons | ScaleNeurons
+
+
+@contextmanager
+def applied(adapter: Adapter, *interventions: Intervention) -> Iterator[None]:
+    """The model with the interventions in force; they are taken off again whatever happens."""
+    with ExitStack() as stack:
+        for intervention in interventions:
+            for module, change in intervention.changes(adapter):
+                handle = module.register_forward_pre_hook(
+                    lambda _module, args, change=change: (change(args[0]), *args[1:])
+                )
+                stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def recorded_activations(
+    adapter: Adapter, reduce: Callable[[Tensor], Tensor], source: str = "z"
+) -> Iterator[list[Tensor | None]]:
+    """Record `reduce(activations [B, T, m])` of every layer during a forward pass.
+
+    source 'z' is the input of `down_proj`, act(gate(x)) * up(x); 'gate' is act(gate(x)) alone.
+    The list has one entry per layer.
+    """
+    records: list[Tensor | None] = [None] * adapter.n_layers
+    with ExitStack() as stack:
+        for index, layer in enumerate(adapter.layers):
+            if source == "z":
+
+                def record_input(_module, args, index=index):
+                    records[index] = reduce(args[0])
+
+                handle = layer.mlp.down_proj.register_forward_pre_hook(record_input)
+            else:
+
+                def record_output(_module, _args, output, index=index):
+                    records[index] = reduce(output)
+
+                handle = layer.mlp.act_fn.register_forward_hook(record_output)
+            stack.callback(handle.remove)
+        yield records

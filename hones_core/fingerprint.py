@@ -1,0 +1,97 @@
+"""What a step's code is: a digest over a script's import closure inside this project.
+
+Snakemake does not see that a module imported by a script has changed. The digest goes into the
+rule's `params`, so that it does. It is taken from the syntax tree without docstrings, so that
+comments and formatting change nothing, and it is a mapping, so that a dry run names the module.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("hones_core", "workflow_scripts")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def code_digest(
+    script: str | Path, without: Iterable[str] = (), root: Path = ROOT
+) -> dict[str, str]:
+    """{file relative to root: digest} of `script` and every module of the project it reaches.
+
+    Imports inside functions count too. `without` names modules that this step cannot reach at
+    run time although they are imported (the other tasks of the task registry).
+    """
+    left_out = set(without)
+    found: dict[str, str] = {}
+    waiting = [root / script]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(root).as_posix()
+        if name in found:
+            continue
+        found[name], imports = _digest(path, root)
+        waiting += [root / file for module, file in imports if module not in left_out]
+    return dict(sorted(found.items()))
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions of the packages whose behaviour a step depends on."""
+    return {package: metadata.version(package) for package in sorted(packages)}
+
+
+@cache
+def _digest(path: Path, root: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    imports = tuple(sorted(_imports(tree, root)))
+    _strip_docstrings(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imports
+
+
+def _imports(tree: ast.AST, root: Path) -> set[tuple[str, str]]:
+    """(module, file) of everything the tree imports from the project, packages included."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError("relative imports are not followed; import from hones_core")
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    found = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] not in PACKAGES:
+            continue
+        for length in range(1, len(parts) + 1):  # importing a.b.c also runs a and a.b
+            module = ".".join(parts[:length])
+            file = _module_file(module, root)
+            if file is not None:
+                found.add((module, file))
+    return found
+
+
+def _module_file(module: str, root: Path) -> str | None:
+    base = root.joinpath(*module.split("."))
+    for candidate in (base / "__init__.py", base.with_suffix(".py")):
+        if candidate.exists():
+            return candidate.relative_to(root).as_posix()
+    return None  # a name inside a module, not a module
+
+
+def _strip_docstrings(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list) or not isinstance(
+            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        ):
+            continue
+        first = body[0] if body else None
+        if (
+            isinstance(first, ast.Expr)
+            and isinstance(first.value, ast.Constant)
+            and isinstance(first.value.value, str)
+        ):
+            node.body = body[1:]

@@ -1,0 +1,41 @@
+"""Head localization: mean-replace one head at a time and record what the task loses (METHOD 4)."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from hones_core.engine.evaluate import Evaluator, Outcome
+from hones_core.engine.interventions import MeanReplaceHead, applied
+from hones_core.progress import progress
+from hones_core.schemas.heads import BASE
+from hones_core.tasks.instances import Instance
+
+
+def measure_head_effects(
+    evaluator: Evaluator, instances: Sequence[Instance], positions: str = "all"
+) -> pd.DataFrame:
+    """Outcome of every instance with each head mean-replaced, and of the unchanged model.
+
+    Returns the HEAD_EFFECTS artifact: (L * H + 1) * N rows.
+    """
+    adapter = evaluator.adapter
+    heads = [(layer, head) for layer in range(adapter.n_layers) for head in range(adapter.n_heads)]
+    rows = []
+    for chunk in progress(list(evaluator.chunks(instances)), f"{evaluator.task_name} head effects"):
+        prepared = evaluator.prepare(chunk)
+        rows += [_row(BASE, BASE, outcome) for outcome in evaluator.outcomes(prepared)]
+        for layer, head in heads:
+            with applied(adapter, MeanReplaceHead(layer, head, positions)):
+                rows += [_row(layer, head, outcome) for outcome in evaluator.outcomes(prepared)]
+    return pd.DataFrame(rows)
+
+
+def _row(layer: int, head: int, outcome: Outcome) -> dict:
+    return {
+        "layer": layer,
+        "head": head,
+        "instance_id": outcome.instance_id,
+        "utility": outcome.utility,
+        "target_logprob": outcome.target_logprob,
+        "first_token_logprob": outcome.first_token_logprob,
+    }

@@ -1,0 +1,75 @@
+"""Masking: what the tasks lose when sets of neurons are silenced (METHOD 7, 8)."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pandas as pd
+
+from hones_core.engine.evaluate import Evaluator, Outcome
+from hones_core.engine.interventions import Intervention, ZeroNeurons, applied
+from hones_core.neuron_sets import NeuronSet
+from hones_core.progress import progress
+from hones_core.tasks.instances import Instance
+
+Label = TypeVar("Label")
+
+
+def outcomes_under(
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    interventions: dict[Label, Intervention | None],
+) -> list[tuple[Label, Outcome]]:
+    """Every instance under every intervention (None: unchanged); images are encoded once."""
+    results = []
+    chunks = list(evaluator.chunks(instances))
+    for chunk in progress(chunks, f"{evaluator.task_name} x {len(interventions)} settings"):
+        prepared = evaluator.prepare(chunk)
+        for label, intervention in interventions.items():
+            with applied(evaluator.adapter, *([intervention] if intervention else [])):
+                results += [(label, outcome) for outcome in evaluator.outcomes(prepared)]
+    return results
+
+
+def predict_base(evaluator: Evaluator, instances: Sequence[Instance]) -> pd.DataFrame:
+    """The BASE_PREDICTIONS artifact: the unchanged model on every instance."""
+    split = {instance.instance_id: instance.split for instance in instances}
+    results = outcomes_under(evaluator, instances, {"base": None})
+    rows = [
+        {
+            **prediction_row(outcome),
+            "split": split[outcome.instance_id],
+            "target_logprob": outcome.target_logprob,
+            "first_token_logprob": outcome.first_token_logprob,
+        }
+        for _, outcome in results
+    ]
+    return pd.DataFrame(rows)
+
+
+def predict_masked(
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    sets: dict[Label, NeuronSet],
+    columns: Callable[[Label], dict],
+) -> pd.DataFrame:
+    """Predictions with each set of neurons at zero; `columns` turns a set's label into columns.
+
+    An empty set is not run: it has no effect and is reported as empty by the tables.
+    """
+    interventions = {label: ZeroNeurons.of(neurons) for label, neurons in sets.items() if neurons}
+    results = outcomes_under(evaluator, instances, interventions)
+    rows = [
+        {**columns(label), "n_neurons": len(sets[label]), **prediction_row(outcome)}
+        for label, outcome in results
+    ]
+    return pd.DataFrame(rows)
+
+
+def prediction_row(outcome: Outcome) -> dict:
+    """The columns that every artifact of predictions shares."""
+    return {
+        "instance_id": outcome.instance_id,
+        "prediction": outcome.prediction,
+        "utility": outcome.utility,
+        "statistics": outcome.statistics,
+    }

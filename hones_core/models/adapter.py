@@ -1,0 +1,152 @@
+"""What the analysis must know of an architecture: its layers, heads, neurons and prompt format.
+
+A second family is one subclass of `Adapter` and one line in `hones_core.models.loading.FAMILIES`.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+
+class ModelError(Exception):
+    """A model whose files or layers are not what the workflow relies on."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Left-padded prompts with the image features already merged in.
+
+    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T].
+    """
+
+    embeddings: Tensor
+    attention_mask: Tensor
+    input_ids: Tensor
+
+    @property
+    def position_ids(self) -> Tensor:
+        """Positions [B, T], counted over real tokens."""
+        return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+    def rows(self, index: Tensor) -> "Batch":
+        """The batch of the given rows, in that order."""
+        return replace(
+            self,
+            embeddings=self.embeddings[index],
+            attention_mask=self.attention_mask[index],
+            input_ids=self.input_ids[index],
+        )
+
+
+class Adapter:
+    """One loaded model with uniform access to what HONES intervenes on.
+
+    Attributes: n_layers, n_heads (query heads per layer), head_dim, n_neurons (per layer),
+    layers (decoder layers), unembedding (U, [V, d]), device, dtype.
+    """
+
+    family: str
+    separator: str  # between the prompt and the answer
+
+    def __init__(self, model: nn.Module, tokenizer, image_processor, revision: str | None = None):
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.tokenizer.padding_side = "left"
+        self.image_processor = image_processor
+        self.revision = revision
+        text = model.config.get_text_config()
+        self.layers = self.language_model.layers
+        self.n_layers = len(self.layers)
+        self.head_dim = (
+            getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        )
+        self.n_heads = self.layers[0].self_attn.o_proj.in_features // self.head_dim
+        self.n_neurons = self.layers[0].mlp.down_proj.in_features
+        self._check_layers(text)
+
+    @property
+    def language_model(self) -> nn.Module:
+        """The decoder: embeddings, layers and final norm."""
+        return self.model.model.language_model
+
+    @property
+    def unembedding(self) -> Tensor:
+        """U, [vocabulary, d]."""
+        return self.model.lm_head.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.unembedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unembedding.dtype
+
+    def prompt(self, instruction: str) -> str:
+        """The full prompt text of an instruction, with the image's placeholder."""
+        raise NotImplementedError
+
+    def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
+        """Tokenise prompts (one image each), run the vision tower and merge its features."""
+        raise NotImplementedError
+
+    def answer_ids(self, prompt: str, answer: str) -> list[int]:
+        """Token ids of `answer` in the context of `prompt` (METHOD 3), without end of sequence."""
+        prompt_ids = self.tokenizer(prompt)["input_ids"]
+        full_ids = self.tokenizer(prompt + self.separator + answer)["input_ids"]
+        shared = 0
+        while (
+            shared < min(len(prompt_ids), len(full_ids)) and prompt_ids[shared] == full_ids[shared]
+        ):
+            shared += 1
+        if shared < len(prompt_ids):
+            raise ModelError(
+                f"the tokenizer merges the end of the prompt with the answer {answer!r}: the answer "
+                "has no tokens of its own"
+            )
+        if shared == len(full_ids):
+            raise ModelError(f"the answer {answer!r} has no tokens after the prompt")
+        return full_ids[shared:]
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Input embeddings [..., d] of token ids."""
+        return self.model.get_input_embeddings()(token_ids)
+
+    def hidden_states(self, embeddings: Tensor, attention_mask: Tensor, **kwargs):
+        """The decoder's output (last_hidden_state [B, T, d], cache) on merged embeddings."""
+        return self.language_model(
+            inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Vocabulary logits in float32, whatever the model's type; NaN is an error."""
+        logits = hidden.float() @ self.unembedding.float().T
+        if not torch.isfinite(logits).all():
+            raise FloatingPointError(
+                f"{self.family}: logits are not finite in {self.dtype}; try another dtype in the "
+                "model's config"
+            )
+        return logits
+
+    def _check_layers(self, text) -> None:
+        """Refuse a model whose layers are not what the interventions assume."""
+        for index, layer in enumerate(self.layers):
+            o_proj, down_proj = layer.self_attn.o_proj, layer.mlp.down_proj
+            if o_proj.in_features != self.n_heads * self.head_dim:
+                raise ModelError(
+                    f"layer {index}: o_proj reads {o_proj.in_features} values, which is not "
+                    f"{self.n_heads} heads x {self.head_dim}"
+                )
+            if (
+                down_proj.in_features != self.n_neurons
+                or down_proj.out_features != text.hidden_size
+            ):
+                raise ModelError(f"layer {index}: down_proj has an unexpected shape")
+        if self.n_heads != text.num_attention_heads:
+            raise ModelError(
+                f"o_proj holds {self.n_heads} heads, the config says {text.num_attention_heads}"
+            )
+        if self.model.lm_head.bias is not None:
+            raise ModelError("the unembedding has a bias, which the write-in contribution ignores")

@@ -1,0 +1,109 @@
+"""Sets of neurons: the top of a ranking, overlap groups of the tasks' sets, random controls."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+NeuronSet = frozenset[tuple[int, int]]  # (layer, neuron)
+
+RANDOM_CONTROLS = ("uniform", "layer_matched")
+
+
+def budget(n_total: int, ratio: float) -> int:
+    """Number of neurons in the top `ratio`, rounded: of 352,256 neurons 1 % are 3,523."""
+    return int(n_total * ratio + 0.5)
+
+
+def top_set(ranking: pd.DataFrame, ranker: str, ratio: float, seed: int = 0) -> NeuronSet:
+    """The first `ratio` of a ranker's order, from a NEURON_RANKING artifact."""
+    rows = ranking[(ranking["ranker"] == ranker) & (ranking["seed"] == seed)]
+    if rows.empty:
+        raise ValueError(f"the neuron ranking holds no ranker {ranker!r} with seed {seed}")
+    best = rows[rows["rank"] < budget(len(rows), ratio)]
+    return frozenset(zip(best["layer"].tolist(), best["neuron"].tolist(), strict=True))
+
+
+def group_names(tasks: Sequence[str]) -> list[str]:
+    """All membership patterns over the tasks: specific, pairs, triples, general (15 for four)."""
+    return [
+        "+".join(members)
+        for size in range(1, len(tasks) + 1)
+        for members in combinations(tasks, size)
+    ]
+
+
+def overlap_groups(sets: dict[str, NeuronSet]) -> pd.DataFrame:
+    """The OVERLAP_GROUPS artifact: each neuron's exact membership pattern (METHOD 8)."""
+    rows = []
+    for neuron in sorted(frozenset().union(*sets.values())):
+        members = [task for task, neurons in sets.items() if neuron in neurons]
+        rows.append((*neuron, "+".join(members), len(members)))
+    return pd.DataFrame(rows, columns=["layer", "neuron", "group", "n_tasks"])
+
+
+def members(groups: pd.DataFrame, group: str) -> NeuronSet:
+    """The neurons of one overlap group; empty if nothing has that pattern."""
+    rows = groups[groups["group"] == group]
+    return frozenset(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True))
+
+
+def group_sets(
+    groups: pd.DataFrame,
+    task: str,
+    tasks: Sequence[str],
+    shape: tuple[int, int],
+    random_trials: int,
+    random_control: str,
+    seed: int,
+) -> dict[tuple[str, int], NeuronSet]:
+    """The sets to mask for one target task: {(group, trial): neurons}.
+
+    Every non-empty group that contains the task has trial -1; its random controls of the same
+    size follow from 0. `shape` is (layers, neurons per layer).
+    """
+    sets: dict[tuple[str, int], NeuronSet] = {}
+    for group in group_names(tasks):
+        neurons = members(groups, group)
+        if task not in group.split("+") or not neurons:
+            continue
+        sets[group, -1] = neurons
+        for trial in range(random_trials):
+            key = (seed, group, trial)
+            sets[group, trial] = random_set(neurons, *shape, random_control, key)
+    return sets
+
+
+def random_set(
+    like: NeuronSet, n_layers: int, n_neurons: int, control: str, key: Sequence[int | str]
+) -> NeuronSet:
+    """A random set of the same size as `like` and disjoint from it.
+
+    `control` is 'uniform' over all neurons or 'layer_matched' (as many from each layer); `key`
+    (seed, names, trial number) determines the draw.
+    """
+    if control not in RANDOM_CONTROLS:
+        raise ValueError(f"unknown random control {control!r}; known: {RANDOM_CONTROLS}")
+    generator = np.random.default_rng([_as_int(part) for part in key])
+    if control == "uniform":
+        return frozenset(_draw(range(n_layers), n_neurons, like, len(like), generator))
+    chosen: list[tuple[int, int]] = []
+    for layer in sorted({layer for layer, _ in like}):
+        size = sum(1 for other, _ in like if other == layer)
+        chosen += _draw([layer], n_neurons, like, size, generator)
+    return frozenset(chosen)
+
+
+def _draw(
+    layers: Iterable[int], n_neurons: int, avoid: NeuronSet, size: int, generator
+) -> list[tuple[int, int]]:
+    free = [(layer, i) for layer in layers for i in range(n_neurons) if (layer, i) not in avoid]
+    if len(free) < size:
+        raise ValueError(f"only {len(free)} neurons are left for a random control of {size}")
+    return [free[index] for index in generator.choice(len(free), size, replace=False)]
+
+
+def _as_int(part: int | str) -> int:
+    return part if isinstance(part, int) else zlib.crc32(part.encode())

@@ -1,0 +1,1 @@
+"""The declared schemas of all artifacts, one file per stage."""

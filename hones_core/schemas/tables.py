@@ -1,0 +1,140 @@
+"""Artifacts of the result tables: long format, one row a figure, the paper's figure beside it."""
+
+from hones_core.artifacts import Column, Schema
+
+MODEL = Column("model", "string", "", "model, by its name in the config")
+RANKER = Column("ranker", "string", "", "ranker whose top neurons are masked")
+TASK = Column("task", "string", "", "vqa, ocr, caption or retrieval; avg: the mean over the tasks")
+N_INSTANCES = Column("n_instances", "int64", "", "test instances; for avg the tasks' sum")
+N_NEURONS = Column("n_neurons", "int64", "", "masked neurons; for avg the largest of the tasks'")
+N_SEEDS = Column("n_seeds", "int64", "", "seeds of a random ranker, else 1")
+LEVEL = Column("level", "float64", "", "level of the intervals")
+N_RESAMPLES = Column("n_resamples", "int64", "", "bootstrap resamples of the test instances")
+PAPER_MODEL = Column("paper_model", "string", "", "the paper's model compared with; empty if none")
+
+_UNDEFINED = "NaN if the base scores 0"
+
+
+def _estimate(name: str, unit: str, meaning: str, p: bool = True) -> tuple[Column, ...]:
+    """A value with the columns of its bootstrap interval, and of its p against 0."""
+    columns = [
+        Column(name, "float64", unit, meaning, nan=True),
+        Column(f"{name}_low", "float64", unit, f"lower end of the interval of {name}", nan=True),
+        Column(f"{name}_high", "float64", unit, f"upper end of the interval of {name}", nan=True),
+        Column(f"{name}_sd", "float64", unit, f"bootstrap standard deviation of {name}", nan=True),
+    ]
+    if p:
+        columns.append(
+            Column(f"{name}_p", "float64", "", f"two-sided bootstrap p of {name} = 0", nan=True)
+        )
+    return tuple(columns)
+
+
+def _spread(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
+    return (
+        Column(f"{prefix}_sd", "float64", unit, f"standard deviation of {what}", nan=True),
+        Column(f"{prefix}_min", "float64", unit, f"smallest of {what}", nan=True),
+        Column(f"{prefix}_max", "float64", unit, f"largest of {what}", nan=True),
+    )
+
+
+_DROP = _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+_SHOWN = Column("shown", "bool", "", "whether the interval of the excess is above 0")
+
+MASKING_DROP = Schema(
+    name="masking_drop",
+    version=1,
+    rule="tabulate_masking",
+    meaning="Relative drop on test with each ranker's top neurons masked (paper's Table 1).",
+    key=("model", "ranker", "task"),
+    columns=(
+        MODEL,
+        RANKER,
+        TASK,
+        N_INSTANCES,
+        N_NEURONS,
+        N_SEEDS,
+        *_DROP,
+        *_spread("seed", "percent", "the seeds' drops (sd is NaN with one seed)"),
+        *_estimate(
+            "excess",
+            "percentage point",
+            "drop less the drop of the random ranker; NaN for it itself or without it",
+        ),
+        _SHOWN,
+        PAPER_MODEL,
+        Column("paper_drop", "float64", "percent", "the paper's figure; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+MASKING_SCORE = Schema(
+    name="masking_score",
+    version=1,
+    rule="tabulate_masking",
+    meaning="Score on test of the unchanged model and with neurons masked (paper's Table 7).",
+    key=("model", "ranker", "task"),
+    columns=(
+        MODEL,
+        Column("ranker", "string", "", "ranker whose top neurons are masked; base: none are"),
+        TASK,
+        N_INSTANCES,
+        N_NEURONS,
+        N_SEEDS,
+        *_estimate("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
+        *_spread("seed", "", "the seeds' scores (sd is NaN with one seed)"),
+        PAPER_MODEL,
+        Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+GROUP_DROP = Schema(
+    name="group_drop",
+    version=1,
+    rule="tabulate_groups",
+    meaning="Relative drop on test of each task with each overlap group that contains it masked, "
+    "beside random sets of the same size (paper's Table 10).",
+    key=("model", "task", "group"),
+    columns=(
+        MODEL,
+        Column("task", "string", "", "target task, which is scored"),
+        Column("group", "string", "", "overlap group: its tasks joined by +, in task order"),
+        Column("n_tasks", "int64", "", "number of the group's tasks"),
+        Column("n_neurons", "int64", "", "neurons of the group; 0 if it is empty"),
+        Column("n_instances", "int64", "", "test instances"),
+        *_estimate("drop", "percent", f"relative drop; NaN for an empty group, {_UNDEFINED}"),
+        Column("n_trials", "int64", "", "random sets of the group's size"),
+        Column("random_mean", "float64", "percent", "mean drop of the random sets", nan=True),
+        *_spread("random", "percent", "the random sets' drops (sd is NaN with one set)"),
+        *_estimate("excess", "percentage point", "drop less the random sets' mean drop"),
+        _SHOWN,
+        Column("dominant", "bool", "", "whether it is the task's dominant salient group"),
+        PAPER_MODEL,
+        Column("paper_drop", "float64", "percent", "the paper's figure; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+STEERING = Schema(
+    name="steering",
+    version=1,
+    rule="tabulate_steering",
+    meaning="Score on test of each steering method and its gain over the base (paper's Table 3).",
+    key=("model", "method", "task"),
+    columns=(
+        MODEL,
+        Column("method", "string", "", "steering method; base: the unchanged model"),
+        TASK,
+        N_INSTANCES,
+        *_estimate("score", "", "the task's score in [0, 1]", p=False),
+        *_estimate("gain", "percentage point", "score less the base's, times 100; 0 for the base"),
+        PAPER_MODEL,
+        Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)

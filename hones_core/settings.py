@@ -1,0 +1,268 @@
+"""The configuration: every value that a user may change, checked before anything runs.
+
+`config.yaml` holds the toy run's values with a comment at every key; `configs/paper.yaml` is an
+overlay with the real models and data. `docs/config.schema.json` is generated from these models.
+"""
+
+import difflib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+ColourPart = Annotated[int, Field(ge=0, le=255)]
+TaskName = Literal["vqa", "ocr", "caption", "retrieval"]
+SplitName = Literal["development", "test"]
+
+
+class SettingsError(Exception):
+    """A configuration that cannot be run, with the key at fault and what to do."""
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ToyScenes(Section):
+    """The generated scenes that stand in for COCO."""
+
+    n_images: Positive = Field(description="number of scenes to draw")
+    seed: NotNegative = Field(description="seed of the scenes; never one used in training")
+
+
+class Data(Section):
+    """Where the official files are, or the toy scenes that are written in their place."""
+
+    image_folder: str = Field(description="folder of the images (train2014)")
+    captions: str = Field(description="captions_train2014.json")
+    coco_text: str = Field(description="cocotext.v2.json")
+    vqa_questions: str = Field(description="VQAv2 questions of train2014")
+    vqa_annotations: str = Field(description="VQAv2 annotations of train2014")
+    toy_scenes: ToyScenes | None = Field(
+        description="write generated scenes at these paths first; null: the files are yours"
+    )
+
+
+class Splits(Section):
+    """Number of images in each split."""
+
+    discovery: Positive = Field(description="images for head and neuron localization")
+    development: Positive = Field(description="images for learning scales and choosing groups")
+    test: Positive = Field(description="images for every reported figure")
+
+
+class Retrieval(Section):
+    """The image-to-text retrieval pools."""
+
+    n_queries: Splits = Field(description="query images of each split")
+    n_negatives: Positive = Field(description="hard negatives per query")
+    pool_fraction: Share = Field(description="share of a split's images that give the pool")
+
+
+class Outline(Section):
+    """The blue box around the text to be read."""
+
+    colour: tuple[ColourPart, ColourPart, ColourPart] = Field(description="RGB, 0 to 255")
+    width_px: Positive = Field(description="line width in pixels")
+
+
+class Benchmark(Section):
+    """Which images and annotations make the four tasks (METHOD 1)."""
+
+    seed: NotNegative = Field(description="seed of every random choice of the benchmark")
+    splits: Splits = Field(description="sizes of the splits")
+    question_selection: Literal["first", "seeded_random"] = Field(
+        description="which of an image's questions is asked"
+    )
+    box_selection: Literal["largest", "first", "seeded_random"] = Field(
+        description="which of an image's text boxes is read"
+    )
+    min_height_px: NotNegative = Field(description="lowest text box that may be chosen")
+    outline: Outline = Field(description="the blue box")
+    retrieval: Retrieval = Field(description="the retrieval pools")
+
+
+class Model(Section):
+    """One model to analyse."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its folder in results")
+    path: str = Field(description="local folder, or hub id")
+    revision: str | None = Field(description="commit of the hub id; null for a local folder")
+    family: Literal["llava", "qwen2_5_vl"] = Field(description="which adapter reads it")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
+    device: str = Field(description="auto, cpu, cuda, cuda:1 ...")
+    batch_size: Positive = Field(description="prompts per forward pass")
+    top_heads: Positive = Field(description="K_h: heads that condition the neuron scores")
+    compare_with: str | None = Field(description="the paper's model shown beside it in tables")
+
+
+class Decoding(Section):
+    """Greedy decoding (METHOD 2)."""
+
+    max_new_tokens: Positive = Field(description="longest answer, in tokens")
+
+
+class Samples(Section):
+    """How many discovery instances of each task a step uses; null is all of them."""
+
+    vqa: Positive | None
+    ocr: Positive | None
+    caption: Positive | None
+    retrieval: Positive | None
+
+
+class Heads(Section):
+    """Head localization (METHOD 4)."""
+
+    samples: Samples = Field(description="discovery instances per task")
+    positions: Literal["all", "last"] = Field(description="where a head is mean-replaced")
+    utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
+        description="the utility whose loss scores a head"
+    )
+
+
+class Neurons(Section):
+    """Neuron scores and rankers (METHOD 5, 6)."""
+
+    samples: Samples = Field(description="discovery instances per task")
+    clip: Literal["per_sample", "after_mean"] = Field(description="when drops are clipped at 0")
+    idf_tokens: Literal["all", "unique"] = Field(description="how repeated caption tokens count")
+    aggregate: Literal["mean", "last"] = Field(description="positions of the activation rankers")
+    activation: Literal["z", "gate"] = Field(description="what the activation rankers look at")
+    activation_threshold: float = Field(description="a neuron is active above it (AP, APE)")
+    rankers: tuple[Literal["hones", "ma", "ap", "ape", "random"], ...] = Field(
+        min_length=1, description="rankers to compare"
+    )
+    random_seeds: Positive = Field(description="number of seeds of the random rankers")
+
+
+class Masking(Section):
+    """Silencing neurons (METHOD 7)."""
+
+    top_ratio: Share = Field(description="share of all neurons in a task's set")
+    bootstrap_resamples: Positive = Field(description="resamples of every interval")
+
+
+class Groups(Section):
+    """Overlap groups (METHOD 8)."""
+
+    random_trials: Positive = Field(description="random sets per group")
+    random_control: Literal["uniform", "layer_matched"] = Field(
+        description="where random sets are drawn from"
+    )
+    select_on: SplitName = Field(description="split that chooses the dominant group")
+
+
+class Steering(Section):
+    """Learning scales (METHOD 10)."""
+
+    bank_size: Positive | None = Field(description="most neurons in the bank; null: all")
+    bank_without_shared_group: Literal["refuse", "specific_group"] = Field(
+        description="the bank of a task that shares no neuron with another task"
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(description="AdamW's first rate")
+    epochs: Positive = Field(description="passes over the development instances")
+    batch_size: Positive = Field(description="prompts per optimiser step")
+    kl_weight: Annotated[float, Field(ge=0)] = Field(description="beta, weight of the KL term")
+    l2_weight: Annotated[float, Field(ge=0)] = Field(description="weight of the squared scales")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(description="gradient norm limit")
+    max_abs_scale: Annotated[float, Field(gt=0)] = Field(description="scales stay within ± this")
+    allow_sign_flip: bool = Field(description="whether 1 + s may become negative")
+    negatives_per_query: Positive = Field(description="No examples per retrieval query")
+    fixed_amplification: Annotated[float, Field(gt=0)] = Field(
+        description="factor of the Fixed-Amp baseline"
+    )
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    run_name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="folder under results/")
+    seed: NotNegative = Field(description="seed of steering and random controls")
+    data: Data
+    benchmark: Benchmark
+    tasks: tuple[TaskName, ...] = Field(min_length=1, description="tasks to run, in table order")
+    models: tuple[Model, ...] = Field(min_length=1, description="models to run")
+    decoding: Decoding
+    heads: Heads
+    neurons: Neurons
+    masking: Masking
+    groups: Groups
+    steering: Steering
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Settings":
+        names = [model.name for model in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError(f"models: two models have the same name: {names}")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks: a task is listed twice: {list(self.tasks)}")
+        return self
+
+    def model(self, name: str) -> Model:
+        """The model of that name."""
+        return next(model for model in self.models if model.name == name)
+
+
+def load_settings(config: dict[str, Any]) -> Settings:
+    """Check a configuration; SettingsError names each key at fault and the closest known one."""
+    try:
+        return Settings.model_validate(config)
+    except ValidationError as error:
+        problems = error.errors()
+        places = [problem["loc"] for problem in problems]
+        # A list whose items are all wrong is also reported as too short: say only why.
+        lines = [
+            _explain(problem)
+            for problem in problems
+            if not any(
+                place[:-1] and place[: len(problem["loc"])] == problem["loc"] != place
+                for place in places
+            )
+        ]
+        raise SettingsError("the configuration is not usable:\n" + "\n".join(lines)) from None
+
+
+def plain(section: BaseModel | dict[str, Any]) -> dict[str, Any]:
+    """A section as builtins in canonical key order, as Snakemake's `params` need it."""
+    if isinstance(section, BaseModel):
+        section = section.model_dump(mode="json")
+    return json.loads(json.dumps(section, sort_keys=True))
+
+
+def json_schema() -> str:
+    """The JSON schema of the configuration, for editors and documents."""
+    return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "config"
+    if problem["type"] != "extra_forbidden":
+        given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
+        return f"  {where}: {problem['msg']}{given}"
+    known = _known_keys(problem["loc"][:-1])
+    close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.0)
+    return f"  {where}: unknown key; did you mean {close[0]!r}?"
+
+
+def _known_keys(location: tuple) -> list[str]:
+    """Keys of the section at `location`."""
+    model: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _section_of(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            return argument
+    raise TypeError(f"{annotation} is not a section of the configuration")

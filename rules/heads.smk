@@ -1,0 +1,69 @@
+# Base predictions, and which attention heads each task needs.
+
+
+rule predict_base:
+    input:
+        model_files,
+        images=task_images,
+        instances=instances,
+    output:
+        f"{RUN}/{{model}}/{{task}}/base_predictions.parquet",
+    log:
+        f"{RUN}/logs/predict_base/{{model}}/{{task}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/predict_base/{{model}}/{{task}}.tsv"
+    params:
+        cfg=lambda wc: section(
+            model=model_section(wc.model),
+            decoding=SETTINGS.decoding,
+            image_folder=image_folder(wc.task),
+        ),
+        code=lambda wc: code("predict_base", wc.task),
+        env=versions(*MODEL_PACKAGES),
+    script:
+        "../workflow_scripts/predict_base.py"
+
+
+rule measure_head_effects:
+    input:
+        model_files,
+        images=task_images,
+        instances=instances,
+    output:
+        f"{RUN}/{{model}}/{{task}}/head_effects.parquet",
+    log:
+        f"{RUN}/logs/measure_head_effects/{{model}}/{{task}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/measure_head_effects/{{model}}/{{task}}.tsv"
+    params:
+        cfg=lambda wc: section(
+            model=model_section(wc.model),
+            decoding=SETTINGS.decoding,
+            image_folder=image_folder(wc.task),
+            samples=getattr(SETTINGS.heads.samples, wc.task),
+            positions=SETTINGS.heads.positions,
+        ),
+        code=lambda wc: code("measure_head_effects", wc.task),
+        env=versions(*MODEL_PACKAGES),
+    script:
+        "../workflow_scripts/measure_head_effects.py"
+
+
+rule rank_heads:
+    input:
+        effects=f"{RUN}/{{model}}/{{task}}/head_effects.parquet",
+    output:
+        f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+    log:
+        f"{RUN}/logs/rank_heads/{{model}}/{{task}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/rank_heads/{{model}}/{{task}}.tsv"
+    params:
+        cfg=lambda wc: section(
+            utility=SETTINGS.heads.utility,
+            top_heads=SETTINGS.model(wc.model).top_heads,
+        ),
+        code=lambda wc: code("rank_heads", wc.task),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/rank_heads.py"

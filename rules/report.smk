@@ -1,0 +1,146 @@
+# Tables, each beside the paper's figures, and figures.
+
+TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+FORMATS = ["parquet", "csv", "md"]
+FIGURES = ["head_scores", "layer_histogram", "group_drop"]
+PAPER = "resources/paper"
+
+
+def per_task(artifact):
+    """One artifact of every model and task, model by model."""
+    return expand(
+        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
+    )
+
+
+def per_model(artifact):
+    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=MODELS)
+
+
+def table_section():
+    """What every table depends on."""
+    return section(
+        tasks=TASKS,
+        compare_with={model.name: model.compare_with for model in SETTINGS.models},
+        bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
+        seed=SETTINGS.seed,
+    )
+
+
+rule tabulate_masking:
+    input:
+        base=per_task("base_predictions"),
+        masked=per_task("masked_predictions"),
+        paper_drop=f"{PAPER}/masking_relative_drop_percent.csv",
+        paper_score=f"{PAPER}/masking_absolute_score.csv",
+    output:
+        *expand(
+            f"{RUN}/tables/masking_{{kind}}.{{format}}",
+            kind=["drop", "score"],
+            format=FORMATS[1:],
+        ),
+        drop=f"{RUN}/tables/masking_drop.parquet",
+        score=f"{RUN}/tables/masking_score.parquet",
+    log:
+        f"{RUN}/logs/tabulate_masking.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_masking.tsv"
+    params:
+        cfg=table_section(),
+        code=code("tabulate_masking"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_masking.py"
+
+
+rule tabulate_groups:
+    input:
+        base=per_task("base_predictions"),
+        masked=per_task("group_predictions"),
+        groups=per_model("overlap_groups"),
+        dominant=per_model("dominant_groups"),
+        paper=f"{PAPER}/caption_text_erasure.csv",
+    output:
+        expand(f"{RUN}/tables/group_drop.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_groups.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_groups.tsv"
+    params:
+        cfg=table_section(),
+        code=code("tabulate_groups"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_groups.py"
+
+
+rule tabulate_steering:
+    input:
+        steered=per_task("steered_predictions"),
+        paper=f"{PAPER}/steering_score.csv",
+    output:
+        expand(f"{RUN}/tables/steering.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_steering.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_steering.tsv"
+    params:
+        cfg=table_section(),
+        code=code("tabulate_steering"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_steering.py"
+
+
+rule plot_head_scores:
+    input:
+        [f"{RUN}/{{model}}/{task}/head_ranking.parquet" for task in TASKS],
+    output:
+        multiext(f"{RUN}/figures/{{model}}/head_scores", ".svg", ".png"),
+    log:
+        f"{RUN}/logs/plot_head_scores/{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/plot_head_scores/{{model}}.tsv"
+    params:
+        cfg=section(tasks=TASKS),
+        code=code("plot_head_scores"),
+        env=versions("matplotlib"),
+    script:
+        "../workflow_scripts/plot_head_scores.py"
+
+
+rule plot_layer_histogram:
+    input:
+        [f"{RUN}/{{model}}/{task}/neuron_ranking.parquet" for task in TASKS],
+    output:
+        multiext(f"{RUN}/figures/{{model}}/layer_histogram", ".svg", ".png"),
+    log:
+        f"{RUN}/logs/plot_layer_histogram/{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/plot_layer_histogram/{{model}}.tsv"
+    params:
+        cfg=section(
+            tasks=TASKS,
+            top_ratio=SETTINGS.masking.top_ratio,
+            rankers=SETTINGS.neurons.rankers,
+        ),
+        code=code("plot_layer_histogram"),
+        env=versions("matplotlib"),
+    script:
+        "../workflow_scripts/plot_layer_histogram.py"
+
+
+rule plot_group_drop:
+    input:
+        f"{RUN}/tables/group_drop.parquet",
+    output:
+        multiext(f"{RUN}/figures/{{model}}/group_drop", ".svg", ".png"),
+    log:
+        f"{RUN}/logs/plot_group_drop/{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/plot_group_drop/{{model}}.tsv"
+    params:
+        code=code("plot_group_drop"),
+        env=versions("matplotlib"),
+    script:
+        "../workflow_scripts/plot_group_drop.py"

@@ -1,0 +1,1 @@
+"""One thin script per rule: unpack `snakemake`, call the library, write one artifact."""

@@ -1,0 +1,54 @@
+"""What the scripts that run a model share: opening it, and reading their task's instances."""
+
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from hones_core import artifacts
+from hones_core.benchmark.images import require_images
+from hones_core.benchmark.instance_objects import to_instances
+from hones_core.benchmark.seeding import seeded_order
+from hones_core.engine.evaluate import Evaluator
+from hones_core.models import load_model
+from hones_core.schemas.benchmark import INSTANCES
+from hones_core.tasks.instances import Instance
+
+
+def open_evaluator(snakemake: Any) -> Evaluator:
+    """The rule's model on the rule's task, with as many threads as the rule was given."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(snakemake.threads)
+    cfg = snakemake.params.cfg
+    model = dict(cfg["model"])
+    batch_size = model.pop("batch_size")
+    return Evaluator(
+        load_model(**model),
+        snakemake.wildcards.task,
+        cfg["image_folder"],
+        batch_size,
+        **cfg.get("decoding", {}),
+    )
+
+
+def read_instances(
+    snakemake: Any, splits: tuple[str, ...], samples: int | None = None
+) -> list[Instance]:
+    """The task's instances of the splits, all or `samples` of them, with their images checked.
+
+    A smaller sample is always part of a larger one. Raises ValueError when fewer exist than are
+    asked for.
+    """
+    frame = artifacts.read(snakemake.input.instances, INSTANCES)
+    found = [instance for instance in to_instances(frame) if instance.split in splits]
+    if samples is not None:
+        if samples > len(found):
+            raise ValueError(
+                f"{samples} {snakemake.wildcards.task} instances are asked for, but {splits} hold "
+                f"only {len(found)}; lower the number in the config"
+            )
+        chosen = set(seeded_order([i.instance_id for i in found], 0, "samples")[:samples])
+        found = [instance for instance in found if instance.instance_id in chosen]
+    require_images(snakemake.params.cfg["image_folder"], [instance.image for instance in found])
+    return found

@@ -1,0 +1,28 @@
+"""Predictions with each overlap group, and random sets of its size, silenced."""
+
+from hones_core import artifacts
+from hones_core.masking import predict_masked
+from hones_core.neuron_sets import group_sets
+from hones_core.schemas.masking import GROUP_PREDICTIONS, OVERLAP_GROUPS
+from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.step import provenance, step
+
+with step(snakemake):
+    cfg = snakemake.params.cfg
+    evaluator = open_evaluator(snakemake)
+    instances = read_instances(snakemake, ("development", "test"))
+    sets = group_sets(
+        artifacts.read(snakemake.input.groups, OVERLAP_GROUPS),
+        snakemake.wildcards.task,
+        cfg["tasks"],
+        shape=(evaluator.adapter.n_layers, evaluator.adapter.n_neurons),
+        random_trials=cfg["random_trials"],
+        random_control=cfg["random_control"],
+        seed=cfg["seed"],
+    )
+    predictions = predict_masked(
+        evaluator, instances, sets, columns=lambda label: {"group": label[0], "trial": label[1]}
+    )
+    split = {instance.instance_id: instance.split for instance in instances}
+    predictions["split"] = predictions["instance_id"].map(split)
+    artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, provenance(snakemake))

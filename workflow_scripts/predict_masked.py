@@ -1,0 +1,22 @@
+"""Test predictions with each ranker's top neurons silenced."""
+
+from hones_core import artifacts
+from hones_core.masking import predict_masked
+from hones_core.neuron_sets import top_set
+from hones_core.schemas.masking import MASKED_PREDICTIONS
+from hones_core.schemas.neurons import NEURON_RANKING
+from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.step import provenance, step
+
+with step(snakemake):
+    ranking = artifacts.read(snakemake.input.ranking, NEURON_RANKING)
+    ratio = snakemake.params.cfg["top_ratio"]
+    orders = ranking[["ranker", "seed"]].drop_duplicates().itertuples(index=False)
+    sets = {(ranker, seed): top_set(ranking, ranker, ratio, seed) for ranker, seed in orders}
+    predictions = predict_masked(
+        open_evaluator(snakemake),
+        read_instances(snakemake, ("test",)),
+        sets,
+        columns=lambda label: {"ranker": label[0], "seed": label[1]},
+    )
+    artifacts.write(snakemake.output[0], predictions, MASKED_PREDICTIONS, provenance(snakemake))
