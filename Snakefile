@@ -5,6 +5,13 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+
+
+wildcard_constraints:
+    task="|".join(TASK_NAMES),
+    model="|".join(MODELS),
+
+
 include: "rules/toy.smk"
 include: "rules/benchmark.smk"
 include: "rules/heads.smk"

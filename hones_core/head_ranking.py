@@ -5,6 +5,7 @@ import pandas as pd
 
 from hones_core.schemas.heads import BASE
 
+SCORE_DECIMALS = 12  # the same drops summed in another order differ in about the 16th
 UTILITIES = ("task_metric", "target_logprob", "first_token_prob")
 
 
@@ -12,8 +13,9 @@ def rank_heads(effects: pd.DataFrame, utility: str, top_k: int) -> pd.DataFrame:
     """The HEAD_RANKING artifact: S_t(h) = E[P(base) - P(intervened)] and the order it gives.
 
     `utility` is one of UTILITIES. Ties are broken by the drop of the target's log-probability,
-    then by (layer, head). Raises ValueError for an unknown utility, a head that was not measured
-    on exactly the base's instances, or more heads asked for than there are.
+    then by (layer, head); scores that differ only by the rounding of their sums are ties. Raises
+    ValueError for an unknown utility, a head that was not measured on exactly the base's
+    instances, or more heads asked for than there are.
     """
     if utility not in UTILITIES:
         raise ValueError(f"unknown head utility {utility!r}; known: {', '.join(UTILITIES)}")
@@ -26,7 +28,8 @@ def rank_heads(effects: pd.DataFrame, utility: str, top_k: int) -> pd.DataFrame:
             raise ValueError(f"head {layer}.{head} was not measured on the same instances as base")
         drop = _utility(base, utility) - _utility(group, utility)
         logprob_drop = base["target_logprob"].to_numpy() - group["target_logprob"].to_numpy()
-        rows.append((layer, head, drop.mean(), logprob_drop.mean()))
+        score = round(float(drop.mean()), SCORE_DECIMALS) + 0.0  # no -0
+        rows.append((layer, head, score, logprob_drop.mean()))
     if not 0 < top_k <= len(rows):
         raise ValueError(f"top_heads is {top_k}, but the model has {len(rows)} heads")
     ranking = pd.DataFrame(rows, columns=["layer", "head", "score", "logprob_drop"])

@@ -16,18 +16,19 @@ def measure_head_effects(
 ) -> pd.DataFrame:
     """Outcome of every instance with each head mean-replaced, and of the unchanged model.
 
-    Returns the HEAD_EFFECTS artifact: (L * H + 1) * N rows.
+    Returns the HEAD_EFFECTS artifact: (L * H + 1) * N rows. `positions` as in MeanReplaceHead.
     """
     adapter = evaluator.adapter
     heads = [(layer, head) for layer in range(adapter.n_layers) for head in range(adapter.n_heads)]
-    rows = []
-    for chunk in progress(list(evaluator.chunks(instances)), f"{evaluator.task_name} head effects"):
+    frames = []
+    for chunk in progress(evaluator.chunks(instances), f"{evaluator.task_name} head effects"):
         prepared = evaluator.prepare(chunk)
-        rows += [_row(BASE, BASE, outcome) for outcome in evaluator.outcomes(prepared)]
+        rows = [_row(BASE, BASE, outcome) for outcome in evaluator.outcomes(prepared)]
         for layer, head in heads:
             with applied(adapter, MeanReplaceHead(layer, head, positions)):
                 rows += [_row(layer, head, outcome) for outcome in evaluator.outcomes(prepared)]
-    return pd.DataFrame(rows)
+        frames.append(pd.DataFrame(rows))  # a thousand heads of dicts are too large to collect
+    return pd.concat(frames, ignore_index=True)
 
 
 def _row(layer: int, head: int, outcome: Outcome) -> dict:

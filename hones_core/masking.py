@@ -1,6 +1,6 @@
 """Masking: what the tasks lose when sets of neurons are silenced (METHOD 7, 8)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import pandas as pd
@@ -13,6 +13,8 @@ from hones_core.tasks.instances import Instance
 
 Label = TypeVar("Label")
 
+PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics")
+
 
 def outcomes_under(
     evaluator: Evaluator,
@@ -21,7 +23,7 @@ def outcomes_under(
 ) -> list[tuple[Label, Outcome]]:
     """Every instance under every intervention (None: unchanged); images are encoded once."""
     results = []
-    chunks = list(evaluator.chunks(instances))
+    chunks = evaluator.chunks(instances)
     for chunk in progress(chunks, f"{evaluator.task_name} x {len(interventions)} settings"):
         prepared = evaluator.prepare(chunk)
         for label, intervention in interventions.items():
@@ -49,27 +51,22 @@ def predict_base(evaluator: Evaluator, instances: Sequence[Instance]) -> pd.Data
 def predict_masked(
     evaluator: Evaluator,
     instances: Sequence[Instance],
-    sets: dict[Label, NeuronSet],
-    columns: Callable[[Label], dict],
+    sets: dict[tuple, NeuronSet],
+    label_columns: Sequence[str],
 ) -> pd.DataFrame:
-    """Predictions with each set of neurons at zero; `columns` turns a set's label into columns.
+    """Predictions with each set of neurons at zero, one row per set and instance.
 
-    An empty set is not run: it has no effect and is reported as empty by the tables.
+    The parts of a set's label go to `label_columns`, in that order. An empty set is not run: it
+    has no effect and is reported as empty by the tables.
     """
     interventions = {label: ZeroNeurons.of(neurons) for label, neurons in sets.items() if neurons}
     results = outcomes_under(evaluator, instances, interventions)
     rows = [
-        {**columns(label), "n_neurons": len(sets[label]), **prediction_row(outcome)}
-        for label, outcome in results
+        (*label, len(sets[label]), *prediction_row(outcome).values()) for label, outcome in results
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*label_columns, "n_neurons", *PREDICTION_COLUMNS])
 
 
 def prediction_row(outcome: Outcome) -> dict:
     """The columns that every artifact of predictions shares."""
-    return {
-        "instance_id": outcome.instance_id,
-        "prediction": outcome.prediction,
-        "utility": outcome.utility,
-        "statistics": outcome.statistics,
-    }
+    return {column: getattr(outcome, column) for column in PREDICTION_COLUMNS}

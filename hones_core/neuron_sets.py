@@ -18,11 +18,17 @@ def budget(n_total: int, ratio: float) -> int:
 
 
 def top_set(ranking: pd.DataFrame, ranker: str, ratio: float, seed: int = 0) -> NeuronSet:
-    """The first `ratio` of a ranker's order, from a NEURON_RANKING artifact."""
+    """The first `ratio` of a ranker's order, from a NEURON_RANKING artifact.
+
+    Raises ValueError if the order is not there, or if the ratio selects no neuron at all.
+    """
     rows = ranking[(ranking["ranker"] == ranker) & (ranking["seed"] == seed)]
     if rows.empty:
         raise ValueError(f"the neuron ranking holds no ranker {ranker!r} with seed {seed}")
-    best = rows[rows["rank"] < budget(len(rows), ratio)]
+    size = budget(len(rows), ratio)
+    if size == 0:
+        raise ValueError(f"a ratio of {ratio} selects none of the {len(rows)} neurons; raise it")
+    best = rows[rows["rank"] < size]
     return frozenset(zip(best["layer"].tolist(), best["neuron"].tolist(), strict=True))
 
 
@@ -33,6 +39,11 @@ def group_names(tasks: Sequence[str]) -> list[str]:
         for size in range(1, len(tasks) + 1)
         for members in combinations(tasks, size)
     ]
+
+
+def groups_with(task: str, tasks: Sequence[str]) -> list[str]:
+    """The overlap groups of `tasks` that contain `task`, smallest first (8 for four tasks)."""
+    return [group for group in group_names(tasks) if task in group.split("+")]
 
 
 def overlap_groups(sets: dict[str, NeuronSet]) -> pd.DataFrame:
@@ -65,9 +76,9 @@ def group_sets(
     size follow from 0. `shape` is (layers, neurons per layer).
     """
     sets: dict[tuple[str, int], NeuronSet] = {}
-    for group in group_names(tasks):
+    for group in groups_with(task, tasks):
         neurons = members(groups, group)
-        if task not in group.split("+") or not neurons:
+        if not neurons:
             continue
         sets[group, -1] = neurons
         for trial in range(random_trials):
@@ -82,7 +93,8 @@ def random_set(
     """A random set of the same size as `like` and disjoint from it.
 
     `control` is 'uniform' over all neurons or 'layer_matched' (as many from each layer); `key`
-    (seed, names, trial number) determines the draw.
+    (seed, names, trial number) determines the draw. Raises ValueError for another control, or if
+    too few neurons are left.
     """
     if control not in RANDOM_CONTROLS:
         raise ValueError(f"unknown random control {control!r}; known: {RANDOM_CONTROLS}")

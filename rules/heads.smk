@@ -12,6 +12,8 @@ rule predict_base:
         f"{RUN}/logs/predict_base/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/predict_base/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
@@ -35,6 +37,8 @@ rule measure_head_effects:
         f"{RUN}/logs/measure_head_effects/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/measure_head_effects/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
@@ -58,6 +62,8 @@ rule rank_heads:
         f"{RUN}/logs/rank_heads/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/rank_heads/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             utility=SETTINGS.heads.utility,

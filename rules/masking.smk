@@ -13,6 +13,8 @@ rule predict_masked:
         f"{RUN}/logs/predict_masked/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/predict_masked/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),

@@ -13,6 +13,8 @@ rule measure_neuron_effects:
         f"{RUN}/logs/measure_neuron_effects/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/measure_neuron_effects/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
@@ -39,6 +41,8 @@ rule measure_activations:
         f"{RUN}/logs/measure_activations/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/measure_activations/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
@@ -65,6 +69,8 @@ rule rank_neurons:
         f"{RUN}/logs/rank_neurons/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/rank_neurons/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(
             rankers=SETTINGS.neurons.rankers,

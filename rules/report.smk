@@ -1,31 +1,5 @@
 # Tables, each beside the paper's figures, and figures.
 
-TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
-FORMATS = ["parquet", "csv", "md"]
-FIGURES = ["head_scores", "layer_histogram", "group_drop"]
-PAPER = "resources/paper"
-
-
-def per_task(artifact):
-    """One artifact of every model and task, model by model."""
-    return expand(
-        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
-    )
-
-
-def per_model(artifact):
-    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=MODELS)
-
-
-def table_section():
-    """What every table depends on."""
-    return section(
-        tasks=TASKS,
-        compare_with={model.name: model.compare_with for model in SETTINGS.models},
-        bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
-        seed=SETTINGS.seed,
-    )
-
 
 rule tabulate_masking:
     input:
@@ -45,6 +19,8 @@ rule tabulate_masking:
         f"{RUN}/logs/tabulate_masking.log",
     benchmark:
         f"{RUN}/benchmarks/tabulate_masking.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=table_section(),
         code=code("tabulate_masking"),
@@ -66,6 +42,8 @@ rule tabulate_groups:
         f"{RUN}/logs/tabulate_groups.log",
     benchmark:
         f"{RUN}/benchmarks/tabulate_groups.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=table_section(),
         code=code("tabulate_groups"),
@@ -84,6 +62,8 @@ rule tabulate_steering:
         f"{RUN}/logs/tabulate_steering.log",
     benchmark:
         f"{RUN}/benchmarks/tabulate_steering.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=table_section(),
         code=code("tabulate_steering"),
@@ -101,6 +81,8 @@ rule plot_head_scores:
         f"{RUN}/logs/plot_head_scores/{{model}}.log",
     benchmark:
         f"{RUN}/benchmarks/plot_head_scores/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(tasks=TASKS),
         code=code("plot_head_scores"),
@@ -118,6 +100,8 @@ rule plot_layer_histogram:
         f"{RUN}/logs/plot_layer_histogram/{{model}}.log",
     benchmark:
         f"{RUN}/benchmarks/plot_layer_histogram/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=section(
             tasks=TASKS,
@@ -139,6 +123,8 @@ rule plot_group_drop:
         f"{RUN}/logs/plot_group_drop/{{model}}.log",
     benchmark:
         f"{RUN}/benchmarks/plot_group_drop/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         code=code("plot_group_drop"),
         env=versions("matplotlib"),

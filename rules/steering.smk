@@ -16,6 +16,8 @@ rule learn_steering_scales:
         f"{RUN}/logs/learn_steering_scales/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/learn_steering_scales/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
@@ -41,6 +43,8 @@ rule predict_steered:
         f"{RUN}/logs/predict_steered/{{model}}/{{task}}.log",
     benchmark:
         f"{RUN}/benchmarks/predict_steered/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),

@@ -13,9 +13,76 @@ if SETTINGS.data.toy_scenes:
             f"{RUN}/logs/draw_toy_scenes.log",
         benchmark:
             f"{RUN}/benchmarks/draw_toy_scenes.tsv"
+        conda:
+            "../envs/hones.yaml"
         params:
             cfg=section(toy_scenes=SETTINGS.data.toy_scenes),
             code=code("draw_toy_scenes"),
             env=versions("numpy", "pillow"),
         script:
             "../workflow_scripts/draw_toy_scenes.py"
+
+
+# Not part of the default targets: how the shipped model was made, and what it shows.
+TOY_MODEL = "resources/toy/llava"
+
+
+rule train_toy_llava:
+    log:
+        "results/logs/train_toy_llava.log",
+    conda:
+        "../envs/hones.yaml"
+    threads: 2
+    params:
+        folder="results/train_toy_llava",
+        seed=0,
+    script:
+        "../workflow_scripts/train_toy_llava.py"
+
+
+rule predict_toy_check:
+    input:
+        model_files,
+        images=task_images,
+        instances=instances,
+        effects=f"{RUN}/{{model}}/{{task}}/neuron_effects.parquet",
+    output:
+        f"{RUN}/{{model}}/{{task}}/toy_check_predictions.parquet",
+    log:
+        f"{RUN}/logs/predict_toy_check/{{model}}/{{task}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/predict_toy_check/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=lambda wc: section(
+            model=model_section(wc.model),
+            decoding=SETTINGS.decoding,
+            image_folder=image_folder(wc.task),
+            seed=SETTINGS.seed,
+        ),
+        code=lambda wc: code("predict_toy_check", wc.task),
+        env=versions(*MODEL_PACKAGES),
+    script:
+        "../workflow_scripts/predict_toy_check.py"
+
+
+rule check_toy:
+    input:
+        base=[f"{RUN}/llava/{task}/base_predictions.parquet" for task in TASKS],
+        masked=[f"{RUN}/llava/{task}/toy_check_predictions.parquet" for task in TASKS],
+        weights=f"{TOY_MODEL}/model.safetensors",
+        config=f"{TOY_MODEL}/config.json",
+        description=f"{TOY_MODEL}/description.md",
+    output:
+        card=f"{TOY_MODEL}/README.md",
+    log:
+        f"{RUN}/logs/check_toy.log",
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(tasks=TASKS, resamples=SETTINGS.masking.bootstrap_resamples),
+        code=code("check_toy"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/check_toy.py"

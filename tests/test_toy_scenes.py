@@ -104,7 +104,7 @@ def test_no_scene_contains_another_one():
 
 def test_an_exhausted_world_is_an_error(monkeypatch):
     only = scenes.sample_scene(scenes.scene_rng("evaluation", 1, 0))
-    monkeypatch.setattr(official, "sample_scene", lambda rng: only)
+    monkeypatch.setattr(official, "sample_scene", lambda rng, kinds: only)
     with pytest.raises(ValueError, match="ask for fewer images"):
         official.unique_scenes(2, scenes.scene_rng("evaluation", 1, 0))
 

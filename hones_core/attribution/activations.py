@@ -12,6 +12,8 @@ from hones_core.engine.interventions import recorded_activations
 from hones_core.progress import progress
 from hones_core.tasks.instances import Instance
 
+AGGREGATES = ("mean", "last")
+
 
 def measure_activations(
     evaluator: Evaluator,
@@ -23,23 +25,24 @@ def measure_activations(
     """The ACTIVATION_STATISTICS artifact over the prompts of the instances.
 
     Per sample, z̄_i is the mean over the prompt's positions (`aggregate` 'mean') or the value at
-    the last one ('last'); `activation` 'z' is the input of down_proj, 'gate' act(gate(x)).
+    the last one ('last'); `activation` 'z' is the input of down_proj, 'gate' act(gate(x)). AP
+    counts z̄_i > threshold. Raises ValueError for another aggregate or activation.
     """
+    if aggregate not in AGGREGATES:
+        raise ValueError(f"unknown aggregate {aggregate!r}; known: {AGGREGATES}")
     adapter = evaluator.adapter
     sums = np.zeros((3, adapter.n_layers, adapter.n_neurons))  # z̄, |z̄|, 1[z̄ > threshold]
-    starts = range(0, len(instances), evaluator.batch_size)
+    chunks = evaluator.prompt_chunks(instances)
     with torch.inference_mode():
-        for start in progress(starts, f"{evaluator.task_name} activations"):
-            batch = evaluator.encode(instances[start : start + evaluator.batch_size])
+        for chunk in progress(chunks, f"{evaluator.task_name} activations"):
+            batch = evaluator.encode(chunk)
             mask = batch.attention_mask
 
             def reduce(z: Tensor, mask: Tensor = mask) -> Tensor:
                 return z[:, -1].float() if aggregate == "last" else masked_mean(z, mask)
 
             with recorded_activations(adapter, reduce, activation) as records:
-                adapter.hidden_states(
-                    batch.embeddings, mask, position_ids=batch.position_ids, use_cache=False
-                )
+                adapter.hidden_states(batch)
             mean = torch.stack(records, dim=1).double()
             for row, values in enumerate((mean, mean.abs(), (mean > threshold).double())):
                 sums[row] += values.sum(0).cpu().numpy()

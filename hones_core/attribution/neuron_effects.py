@@ -21,9 +21,7 @@ CLIPS = ("per_sample", "after_mean")
 def last_token_activations(adapter: Adapter, batch: Batch) -> Tensor:
     """z at the last prompt token of every layer, [B, L, m] in float32 (left-padded batch)."""
     with recorded_activations(adapter, lambda z: z[:, -1].float()) as records:
-        adapter.hidden_states(
-            batch.embeddings, batch.attention_mask, position_ids=batch.position_ids, use_cache=False
-        )
+        adapter.hidden_states(batch)
     return torch.stack(records, dim=1)
 
 
@@ -76,8 +74,7 @@ def measure_neuron_effects(
         directions = target_directions(evaluator, instances, documents, idf_tokens)
         start = 0
         label = f"{evaluator.task_name} neuron effects"
-        chunks = list(_prompt_chunks(evaluator, instances))
-        for chunk in progress(chunks, label):
+        for chunk in progress(evaluator.prompt_chunks(instances), label):
             batch = evaluator.encode(chunk)
             weights = write_in_weights(adapter, directions[start : start + len(chunk)])
             start += len(chunk)
@@ -89,11 +86,6 @@ def measure_neuron_effects(
                 sums[layer, head][0] += _sum(disrupted)
                 sums[layer, head][1] += _sum((base - disrupted).clamp(min=0))
     return _effects_frame(sums, len(instances), clip)
-
-
-def _prompt_chunks(evaluator: Evaluator, instances: Sequence[Instance]):
-    for start in range(0, len(instances), evaluator.batch_size):
-        yield instances[start : start + evaluator.batch_size]
 
 
 def _sum(values: Tensor) -> np.ndarray:

@@ -6,14 +6,21 @@ interventions are applied. Both always see the same rows with the same padding, 
 intervened results are paired (METHOD 13).
 """
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import (
+    Cache,
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
 
 from hones_core.benchmark.images import open_image
 from hones_core.models.adapter import Adapter, Batch
@@ -23,7 +30,11 @@ from hones_core.tasks.instances import Instance
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one instance gave: text (retrieval: best candidate), utility and log-probabilities."""
+    """What one instance gave: text (retrieval: best candidate), utility and log-probabilities.
+
+    utility in [0, 1]; statistics as `tasks` sums them; target_logprob is the mean over the
+    target's tokens, first_token_logprob that of the first, both teacher-forced, in nat.
+    """
 
     instance_id: str
     prediction: str
@@ -57,13 +68,15 @@ class PreparedGeneration:
 
 @dataclass(frozen=True)
 class PreparedRanking:
-    """A chunk of queries: shared prefixes [Q, P] and candidate suffixes [Q * C, S] behind them.
+    """A chunk of Q queries: their prompts' shared prefixes, and all N candidates' suffixes.
 
-    `lengths` [Q * C] are the suffixes' true lengths; they are padded on the right.
+    prefix: [Q, P]; owner [N]: the query of each candidate; suffix_ids [N, S], padded on the right
+    to S from their true lengths [N]; yes_no: the ids of the two answers in context.
     """
 
     instances: Sequence[Instance]
     prefix: Batch
+    owner: Tensor
     suffix_ids: Tensor
     lengths: Tensor
     yes_no: tuple[int, int]
@@ -89,14 +102,19 @@ class Evaluator:
         self.image_folder = Path(image_folder)
         self.batch_size = batch_size
         self.generation = greedy_config(adapter, max_new_tokens)
+        # `generate` fills what a config leaves open from the checkpoint's own (penalties, bans).
+        adapter.model.generation_config = self.generation
 
-    def chunks(self, instances: Sequence[Instance]) -> Iterator[Sequence[Instance]]:
-        """The instances in fixed batches, in the given order."""
+    def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
+        """The instances in fixed chunks for `prepare`, in the given order."""
         size = self.batch_size
-        if self.task.KIND == "ranking":
+        if self.task.KIND == "ranking" and instances:
             size = max(1, size // max(len(instance.candidates) for instance in instances))
-        for start in range(0, len(instances), size):
-            yield instances[start : start + size]
+        return _split(instances, size)
+
+    def prompt_chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
+        """The instances in fixed batches of one prompt each, in the given order."""
+        return _split(instances, self.batch_size)
 
     def prepare(self, instances: Sequence[Instance]) -> PreparedGeneration | PreparedRanking:
         """Read the images and encode the prompts of one chunk."""
@@ -108,11 +126,18 @@ class Evaluator:
             return PreparedGeneration(instances, batch, force(self.adapter, batch, targets))
 
     def outcomes(self, prepared: PreparedGeneration | PreparedRanking) -> list[Outcome]:
-        """Run a prepared chunk through the model as it is now."""
-        with torch.inference_mode():
-            if isinstance(prepared, PreparedRanking):
-                return self._rank(prepared)
-            return self._generate(prepared)
+        """Run a prepared chunk through the model as it is now, one outcome per instance.
+
+        Raises FloatingPointError, naming the instances, if a logit is NaN or infinite.
+        """
+        try:
+            with torch.inference_mode():
+                if isinstance(prepared, PreparedRanking):
+                    return self._rank(prepared)
+                return self._generate(prepared)
+        except FloatingPointError as error:
+            names = ", ".join(instance.instance_id for instance in prepared.instances)
+            raise FloatingPointError(f"{error} (in the batch of {names})") from error
 
     def text(self, instance: Instance, candidate: str | None = None) -> str:
         """The full prompt; for retrieval the candidate defaults to the positive one."""
@@ -141,15 +166,17 @@ class Evaluator:
             inputs_embeds=batch.embeddings,
             attention_mask=batch.attention_mask,
             generation_config=self.generation,
+            logits_processor=LogitsProcessorList([_RefuseNonFinite(self.adapter)]),
         )
-        texts = self.adapter.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        decoded = self.adapter.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = [text.strip() for text in decoded]
         target_logprob, first_logprob = forced_logprobs(self.adapter, prepared.forced)
         return [
             Outcome(
                 instance.instance_id,
-                text.strip(),
-                self.task.utility(text.strip(), instance),
-                self.task.statistics(text.strip(), instance),
+                text,
+                self.task.utility(text, instance),
+                self.task.statistics(text, instance),
                 float(mean),
                 float(first),
             )
@@ -176,25 +203,25 @@ class Evaluator:
         if yes == no:
             raise ValueError("the answers Yes and No start with the same token in context")
         suffix_ids, mask = _pad_right(suffixes, self.adapter)
+        counts = torch.tensor([len(instance.candidates) for instance in instances])
+        owner = torch.arange(len(instances)).repeat_interleave(counts).to(self.adapter.device)
         return PreparedRanking(
-            instances, _cut(whole, prefixes), suffix_ids, mask.sum(-1), (yes, no)
+            instances, _cut(whole, prefixes), owner, suffix_ids, mask.sum(-1), (yes, no)
         )
 
     def _first_id(self, instance: Instance, word: str) -> int:
         return self.adapter.answer_ids(self.text(instance), word)[0]
 
     def _rank(self, prepared: PreparedRanking) -> list[Outcome]:
-        hidden = candidate_states(self.adapter, prepared)  # [Q * C, d]
-        pair = self.adapter.unembedding[list(prepared.yes_no)].float()
-        yes_no = hidden.float() @ pair.T
-        margins = (yes_no[:, 0] - yes_no[:, 1]).double()
-        results, start = [], 0
-        for instance in prepared.instances:
-            rows = slice(start, start + len(instance.candidates))
-            start = rows.stop
+        yes, no = prepared.yes_no
+        logits = candidate_logits(self.adapter, prepared, self.batch_size)  # [N, V]
+        margins = (logits[:, yes] - logits[:, no]).double().cpu()
+        yes_logprobs = logits.log_softmax(-1)[:, yes].double().cpu()
+        results = []
+        for query, instance in enumerate(prepared.instances):
+            rows = (prepared.owner == query).cpu()
             scores = margins[rows].tolist()
-            positive = hidden[rows][instance.positive_index]
-            logprob = self.adapter.logits(positive).log_softmax(-1)[prepared.yes_no[0]]
+            positive_logprob = float(yes_logprobs[rows][instance.positive_index])
             best = max(range(len(scores)), key=scores.__getitem__)
             results.append(
                 Outcome(
@@ -202,8 +229,8 @@ class Evaluator:
                     instance.candidates[best],
                     self.task.utility(scores, instance),
                     self.task.statistics(scores, instance),
-                    float(logprob),
-                    float(logprob),
+                    positive_logprob,
+                    positive_logprob,
                 )
             )
         return results
@@ -238,11 +265,10 @@ def force(adapter: Adapter, batch: Batch, targets: Sequence[Sequence[int]]) -> F
 
 def forced_logits(adapter: Adapter, forced: Forced) -> Tensor:
     """Logits [B, A, V] (float32) that predict the forced targets' tokens."""
-    batch = forced.batch
-    hidden = adapter.hidden_states(
-        batch.embeddings, batch.attention_mask, position_ids=batch.position_ids, use_cache=False
-    ).last_hidden_state
     length = forced.target_ids.shape[1]
+    answering = torch.zeros_like(forced.batch.attention_mask, dtype=torch.bool)
+    answering[:, -length - 1 :] = True
+    hidden = adapter.hidden_states(forced.batch, answering)
     return adapter.logits(hidden[:, -length - 1 : -1])
 
 
@@ -254,26 +280,47 @@ def forced_logprobs(adapter: Adapter, forced: Forced) -> tuple[Tensor, Tensor]:
     return (tokens * mask).sum(-1) / mask.sum(-1), tokens[:, 0]
 
 
-def candidate_states(adapter: Adapter, prepared: PreparedRanking) -> Tensor:
-    """Last hidden state [Q * C, d] of every candidate prompt; the prefix is run once per query."""
-    prefix = prepared.prefix
-    rows = prepared.suffix_ids.shape[0]
-    per_query = rows // prefix.embeddings.shape[0]
-    cache = adapter.hidden_states(
-        prefix.embeddings, prefix.attention_mask, position_ids=prefix.position_ids, use_cache=True
-    ).past_key_values
-    cache.batch_repeat_interleave(per_query)
-    suffix_mask = _length_mask(prepared.lengths, prepared.suffix_ids.shape[1])
-    prefix_mask = prefix.attention_mask.repeat_interleave(per_query, 0)
-    steps = torch.arange(prepared.suffix_ids.shape[1], device=adapter.device)
-    hidden = adapter.hidden_states(
-        adapter.embed(prepared.suffix_ids),
-        torch.cat([prefix_mask, suffix_mask.to(prefix_mask.dtype)], 1),
-        position_ids=prefix_mask.sum(-1, keepdim=True) + steps,
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    return hidden[torch.arange(rows, device=adapter.device), prepared.lengths - 1]
+def candidate_logits(adapter: Adapter, prepared: PreparedRanking, rows_at_once: int) -> Tensor:
+    """Logits [N, V] (float32) behind every candidate's prompt.
+
+    The prefixes are run once, the suffixes behind their cache in blocks of `rows_at_once`.
+    """
+    cache = DynamicCache()
+    nowhere = torch.zeros_like(prepared.prefix.attention_mask, dtype=torch.bool)
+    adapter.hidden_states(prepared.prefix, nowhere, cache)  # an answer comes only after a suffix
+    rows = torch.arange(len(prepared.owner), device=adapter.device)
+    states = [_suffix_states(adapter, prepared, cache, block) for block in rows.split(rows_at_once)]
+    return adapter.logits(torch.cat(states))
+
+
+def _suffix_states(
+    adapter: Adapter, prepared: PreparedRanking, prefix_cache: Cache, rows: Tensor
+) -> Tensor:
+    """Last hidden state [R, d] of the given candidates' prompts."""
+    cache = copy.deepcopy(prefix_cache)
+    cache.batch_select_indices(prepared.owner[rows])
+    ids, lengths = prepared.suffix_ids[rows], prepared.lengths[rows]
+    mask = _length_mask(lengths, ids.shape[1])
+    prefix_mask = prepared.prefix.attention_mask[prepared.owner[rows]]
+    batch = Batch(adapter.embed(ids), torch.cat([prefix_mask, mask.to(prefix_mask.dtype)], 1), ids)
+    last = torch.zeros_like(mask)
+    last[torch.arange(len(rows), device=rows.device), lengths - 1] = True
+    return adapter.hidden_states(batch, last, cache)[last]
+
+
+class _RefuseNonFinite(LogitsProcessor):
+    """Stops `generate` at NaN or infinite logits, of which it would take some token silently."""
+
+    def __init__(self, adapter: Adapter):
+        self.adapter = adapter
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.adapter.require_finite(scores)
+        return scores
+
+
+def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]:
+    return [instances[start : start + size] for start in range(0, len(instances), size)]
 
 
 def _length_mask(lengths: Tensor, width: int) -> Tensor:

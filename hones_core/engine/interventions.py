@@ -13,13 +13,19 @@ from torch import Tensor
 
 from hones_core.models.adapter import Adapter
 
+POSITIONS = ("all", "last")
+SOURCES = ("z", "gate")
+
 
 def mean_replace_head(heads: Tensor, head: int, n_heads: int) -> Tensor:
     """Replace one head's output by the mean of the layer's other heads (paper 4.1, METHOD 4).
 
     heads: [..., H * d_h]; returns a new tensor of the same shape with
-    o_h <- (sum_k o_k - o_h) / (H - 1).
+    o_h <- (sum_k o_k - o_h) / (H - 1), computed in float32. Raises ValueError for a layer with a
+    single head, which has no others.
     """
+    if n_heads < 2:
+        raise ValueError("a layer with one head has no other heads whose mean could replace it")
     split = heads.unflatten(-1, (n_heads, -1))
     replaced = split.clone()
     others = (split.float().sum(-2) - split[..., head, :].float()) / (n_heads - 1)
@@ -33,38 +39,49 @@ def zero_neurons(z: Tensor, neurons: Tensor) -> Tensor:
 
 
 def scale_neurons(z: Tensor, neurons: Tensor, scales: Tensor) -> Tensor:
-    """z_i <- (1 + s_i) z_i for the given neurons (paper 4.3); differentiable in `scales`."""
-    factor = torch.ones(z.shape[-1], dtype=scales.dtype, device=z.device)
-    return z * factor.index_add(0, neurons, scales).to(z.dtype)
+    """z_i <- (1 + s_i) z_i for the given neurons (paper 4.3), differentiable in `scales`.
+
+    z: [..., m], neurons and scales: [k]. The product is float32, because 1 + s has few steps in
+    half precision; the result has z's type.
+    """
+    factor = torch.ones(z.shape[-1], device=z.device).index_add(0, neurons, scales.float())
+    return (z.float() * factor).to(z.dtype)
 
 
 @dataclass(frozen=True)
 class MeanReplaceHead:
-    """One head mean-replaced; `positions` is 'all', or 'last' for the prompt's last token only.
+    """One head mean-replaced (METHOD 4).
 
-    With 'last', each forward pass changes only its last position, so that decoding steps are
-    changed too, as in the release.
+    `positions` is 'all', or 'last' for the positions that give the answer: the prompt's last token
+    and, in every decode step, the token just generated. Teacher-forced targets and candidates
+    behind a shared prefix are changed at the same tokens as plain generation would be.
     """
 
     layer: int
     head: int
     positions: str = "all"
 
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"unknown positions {self.positions!r}; known: {POSITIONS}")
+
     def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
         """The modules whose input changes, each with the function that changes it."""
 
         def change(heads: Tensor) -> Tensor:
+            replaced = mean_replace_head(heads, self.head, adapter.n_heads)
             if self.positions == "all":
-                return mean_replace_head(heads, self.head, adapter.n_heads)
-            last = mean_replace_head(heads[:, -1:], self.head, adapter.n_heads)
-            return torch.cat([heads[:, :-1], last], dim=1)
+                return replaced
+            if adapter.answer_positions is None:
+                return torch.cat([heads[:, :-1], replaced[:, -1:]], dim=1)
+            return torch.where(adapter.answer_positions[..., None], replaced, heads)
 
         yield adapter.layers[self.layer].self_attn.o_proj, change
 
 
 @dataclass(frozen=True)
 class ZeroNeurons:
-    """Sets of neurons, by layer, set to zero at all positions."""
+    """Neurons, {layer: indices [k]}, set to zero at all positions."""
 
     neurons: Mapping[int, Tensor]
 
@@ -119,22 +136,24 @@ def recorded_activations(
     """Record `reduce(activations [B, T, m])` of every layer during a forward pass.
 
     source 'z' is the input of `down_proj`, act(gate(x)) * up(x); 'gate' is act(gate(x)) alone.
-    The list has one entry per layer.
+    The list has one entry per layer. Raises ValueError for another source.
     """
+    if source not in SOURCES:
+        raise ValueError(f"unknown activation {source!r}; known: {SOURCES}")
     records: list[Tensor | None] = [None] * adapter.n_layers
+
+    def record(index: int, activations: Tensor) -> None:
+        records[index] = reduce(activations)
+
     with ExitStack() as stack:
         for index, layer in enumerate(adapter.layers):
             if source == "z":
-
-                def record_input(_module, args, index=index):
-                    records[index] = reduce(args[0])
-
-                handle = layer.mlp.down_proj.register_forward_pre_hook(record_input)
+                handle = layer.mlp.down_proj.register_forward_pre_hook(
+                    lambda _module, args, index=index: record(index, args[0])
+                )
             else:
-
-                def record_output(_module, _args, output, index=index):
-                    records[index] = reduce(output)
-
-                handle = layer.mlp.act_fn.register_forward_hook(record_output)
+                handle = layer.mlp.act_fn.register_forward_hook(
+                    lambda _module, _args, output, index=index: record(index, output)
+                )
             stack.callback(handle.remove)
         yield records

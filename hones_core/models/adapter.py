@@ -3,11 +3,12 @@
 A second family is one subclass of `Adapter` and one line in `hones_core.models.loading.FAMILIES`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from transformers import Cache
 
 
 class ModelError(Exception):
@@ -18,7 +19,8 @@ class ModelError(Exception):
 class Batch:
     """Left-padded prompts with the image features already merged in.
 
-    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T].
+    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T]. Where the
+    batch continues P cached positions, its attention_mask is [B, P + T].
     """
 
     embeddings: Tensor
@@ -28,16 +30,8 @@ class Batch:
     @property
     def position_ids(self) -> Tensor:
         """Positions [B, T], counted over real tokens."""
-        return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
-
-    def rows(self, index: Tensor) -> "Batch":
-        """The batch of the given rows, in that order."""
-        return replace(
-            self,
-            embeddings=self.embeddings[index],
-            attention_mask=self.attention_mask[index],
-            input_ids=self.input_ids[index],
-        )
+        positions = (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
+        return positions[:, -self.embeddings.shape[1] :]
 
 
 class Adapter:
@@ -45,6 +39,10 @@ class Adapter:
 
     Attributes: n_layers, n_heads (query heads per layer), head_dim, n_neurons (per layer),
     layers (decoder layers), unembedding (U, [V, d]), device, dtype.
+
+    `answer_positions` is set while `hidden_states` runs, for interventions at the positions that
+    give the answer: a mask [B, T] of the prompt's last token and what follows it, or None where
+    these are the last column, as in the prefill of left-padded prompts and in every decode step.
     """
 
     family: str
@@ -56,6 +54,7 @@ class Adapter:
         self.tokenizer.padding_side = "left"
         self.image_processor = image_processor
         self.revision = revision
+        self.answer_positions: Tensor | None = None
         text = model.config.get_text_config()
         self.layers = self.language_model.layers
         self.n_layers = len(self.layers)
@@ -89,46 +88,69 @@ class Adapter:
         raise NotImplementedError
 
     def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
-        """Tokenise prompts (one image each), run the vision tower and merge its features."""
+        """Tokenise prompts (one image each), run the vision tower and merge its features.
+
+        Raises ModelError if a prompt does not hold its image's placeholder exactly once.
+        """
         raise NotImplementedError
 
     def answer_ids(self, prompt: str, answer: str) -> list[int]:
-        """Token ids of `answer` in the context of `prompt` (METHOD 3), without end of sequence."""
+        """Token ids of `answer` in the context of `prompt` (METHOD 3), without end of sequence.
+
+        Raises ModelError if the answer has no tokens of its own.
+        """
         prompt_ids = self.tokenizer(prompt)["input_ids"]
         full_ids = self.tokenizer(prompt + self.separator + answer)["input_ids"]
-        shared = 0
-        while (
-            shared < min(len(prompt_ids), len(full_ids)) and prompt_ids[shared] == full_ids[shared]
-        ):
-            shared += 1
-        if shared < len(prompt_ids):
+        if full_ids[: len(prompt_ids)] != prompt_ids:
             raise ModelError(
-                f"the tokenizer merges the end of the prompt with the answer {answer!r}: the answer "
+                f"the tokenizer merges the end of the prompt with the answer {answer!r}, which so "
                 "has no tokens of its own"
             )
-        if shared == len(full_ids):
+        if len(full_ids) == len(prompt_ids):
             raise ModelError(f"the answer {answer!r} has no tokens after the prompt")
-        return full_ids[shared:]
+        return full_ids[len(prompt_ids) :]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Input embeddings [..., d] of token ids."""
         return self.model.get_input_embeddings()(token_ids)
 
-    def hidden_states(self, embeddings: Tensor, attention_mask: Tensor, **kwargs):
-        """The decoder's output (last_hidden_state [B, T, d], cache) on merged embeddings."""
-        return self.language_model(
-            inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs
-        )
+    def hidden_states(
+        self, batch: Batch, answer_positions: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """The decoder's last hidden states [B, T, d], after its final norm.
+
+        A `cache` is continued and extended in place; give `DynamicCache()` to start one. For
+        `answer_positions` see the class.
+        """
+        self.answer_positions = answer_positions
+        try:
+            return self.language_model(
+                inputs_embeds=batch.embeddings,
+                attention_mask=batch.attention_mask,
+                position_ids=batch.position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            ).last_hidden_state
+        finally:
+            self.answer_positions = None
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Vocabulary logits in float32, whatever the model's type; NaN is an error."""
+        """Vocabulary logits [..., V] in float32, whatever the model's type.
+
+        Raises FloatingPointError if one of them is NaN or infinite.
+        """
         logits = hidden.float() @ self.unembedding.float().T
-        if not torch.isfinite(logits).all():
-            raise FloatingPointError(
-                f"{self.family}: logits are not finite in {self.dtype}; try another dtype in the "
-                "model's config"
-            )
+        self.require_finite(logits)
         return logits
+
+    def require_finite(self, logits: Tensor) -> None:
+        """Raise FloatingPointError if a logit is NaN or infinite."""
+        if not torch.isfinite(logits).all():
+            what = "NaN" if torch.isnan(logits).any() else "infinite"
+            raise FloatingPointError(
+                f"{self.family}: some logits are {what} in {self.dtype}; use float32 or bfloat16 "
+                "as the model's dtype in the config, or smaller scales if the model is steered"
+            )
 
     def _check_layers(self, text) -> None:
         """Refuse a model whose layers are not what the interventions assume."""

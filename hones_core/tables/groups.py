@@ -1,10 +1,10 @@
 """Masking the overlap groups: relative drops beside random sets of the same size (Table 10)."""
 
 from collections.abc import Mapping
-from itertools import combinations
 
 import pandas as pd
 
+from hones_core.neuron_sets import groups_with
 from hones_core.schemas.tables import GROUP_DROP
 from hones_core.statistics import (
     Estimate,
@@ -78,17 +78,6 @@ def group_drop(
                 row |= {"paper_model": figures.model(model)}
                 rows.append(row | {"paper_drop": figures.figure(model, group, task)})
     return table_frame(rows, GROUP_DROP, bootstrap)
-
-
-def groups_with(task: str, tasks: list[str]) -> list[str]:
-    """The overlap groups of `tasks` (in task order) that contain `task`, smallest first."""
-    patterns = [
-        pattern
-        for size in range(1, len(tasks) + 1)
-        for pattern in combinations(tasks, size)
-        if task in pattern
-    ]
-    return ["+".join(pattern) for pattern in patterns]
 
 
 def _drops(

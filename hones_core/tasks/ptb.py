@@ -10,16 +10,12 @@ import re
 from functools import lru_cache
 
 
+@lru_cache(maxsize=65536)
 def tokenise(text: str) -> str:
     """Return the tokens of one caption, lower-cased and joined by single spaces.
 
     Line breaks count as spaces. A token may hold a no-break space: "3 1/2" is one token.
     """
-    return _tokenise(text)
-
-
-@lru_cache(maxsize=65536)
-def _tokenise(text: str) -> str:
     return " ".join(token for token in _scan(_decode_entities(text)) if token not in _REMOVED)
 
 
@@ -72,6 +68,8 @@ def _normal_forms(match: re.Match) -> tuple[str, ...]:
         return ()
     if _QUOTES_OR_CLITIC.fullmatch(token):
         return (token.translate(_STRAIGHT_QUOTES),)
+    if _TAG.match(token):
+        return (token.replace(" ", "\xa0"),)
     return (token.translate(_RENAMED_INSIDE),)
 
 
@@ -124,9 +122,10 @@ _RENAMED = {
     "&lt;": "<",
     "&gt;": ">",
 }
-# Square and curly brackets inside a smiley keep their form.
+# Inside a smiley or a telephone number, round brackets are renamed too; in a tag none are.
 _RENAMED_INSIDE = str.maketrans({"(": "-lrb-", ")": "-rrb-", " ": "\xa0", "\xad": ""})
-_DASHES_OR_DOTS = re.compile(r"--+|[. \xa0]+")  # their spellings are among the removed tokens
+_TAG = re.compile(r"<[a-z!?/]")
+_DASHES_OR_DOTS = re.compile(r"-{2,4}|[. \xa0]+")  # their spellings are among the removed tokens
 _QUOTES = {
     **dict.fromkeys("‘‛‹\x91", "`"),
     **dict.fromkeys("’›\x92", "'"),
@@ -174,7 +173,8 @@ def _rule(token: str, context: str = "") -> re.Pattern:
     return re.compile(f"(?P<token>{token}){context}")
 
 
-# An initial loses its full stop before one of these, which are taken to begin a sentence.
+# An initial loses its full stop before one of these, which are taken to begin a sentence; the same
+# in capitals throughout.
 _SENTENCE_STARTERS = _words(
     """
     A About According Additionally After An As At But Earlier He Her Here However If In It Last Many
@@ -182,6 +182,8 @@ _SENTENCE_STARTERS = _words(
     What When While Yet You
     """
 )
+
+_STARTER = f"(?:{_any_of(_SENTENCE_STARTERS + [word.upper() for word in _SENTENCE_STARTERS])})"
 
 # They keep their full stop: titles and the like, after which a sentence goes on ...
 _TITLES = _words(
@@ -268,7 +270,7 @@ _LETTER_RULES = [
     _rule(r"[cC]\+\+|[cCfF]#"),
     # U.S., J., St., etc., No. 5
     _rule(_INITIALS),
-    _rule(r"[A-Za-z]", rf"(?=\.\s+(?:{_any_of(_SENTENCE_STARTERS)})(?:\s|$))\.\s+"),
+    _rule(r"[A-Za-z]", rf"\.\s+(?={_STARTER}\s)"),
     _rule(r"[A-Za-z]\."),
     _rule(rf"(?i:{_any_of(_TITLES)})\."),
     _rule(rf"(?i:{_any_of(_ABBREVIATIONS)})\.", _TWO_MORE),
@@ -313,7 +315,7 @@ _OTHER_RULES = [
     _rule(r"\*+|(?:\\\*){1,3}"),
     _rule(r"--+|\.{3,5}|(?:\.[ \xa0]){2,4}\."),
     _rule(r"[<>]?[:;=][-o*']?[()DPdpO\\{@|\[\]]", r"(?![A-Za-z0-9])"),
-    _rule(r"\([-^x=~<>'][_.]?[-^x=~<>']\)"),
+    _rule(r"\((?:[-^x=~<>'][_.]?[-^x=~<>']|[\^x=~<>']-[\^x=~<>'])\)"),
     # Any other single character that the tokeniser keeps.
     _rule(
         r"[!-/:-@\[-`{-~\x80\x91-\x94\x96\x97¡-©«-´¶-¹»-¿×÷\u037e\u0387\u0589\u05be\u05c0\u05c3"

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hones_core.toy.scenes import Scene
+from hones_core.toy.scenes import Kind, Scene
 from hones_core.toy.vocabulary import COLOURS, NUMBERS, SHAPES
 
-Kind = tuple[str, str]  # colour, shape
+_CORNERS = {"zero": 0, "two": 2, "three": 3, "four": 4, "ten": 10, "twelve": 12}
 _COLOUR_NAMES, _SHAPE_NAMES = list(COLOURS), list(SHAPES)
 
 
@@ -95,7 +95,7 @@ def write_caption(rng: np.random.Generator, facts: Facts) -> Sentence:
     return Sentence(tuple(words), tuple(claims))
 
 
-def _new_kind(rng: np.random.Generator, taken: tuple[Kind, ...], colour=None, shape=None) -> Kind:
+def new_kind(rng: np.random.Generator, taken: tuple[Kind, ...], colour=None, shape=None) -> Kind:
     """Draw a kind that is not in the scene, with colour or shape given or free."""
     while True:
         kind = (
@@ -113,17 +113,17 @@ def falsify(rng: np.random.Generator, facts: Facts) -> Facts:
     colour, shape = kinds[index]
     way = rng.random()
     if way < 0.3:
-        kinds[index] = _new_kind(rng, facts.kinds, shape=shape)
+        kinds[index] = new_kind(rng, facts.kinds, shape=shape)
     elif way < 0.6:
-        kinds[index] = _new_kind(rng, facts.kinds, colour=colour)
+        kinds[index] = new_kind(rng, facts.kinds, colour=colour)
     elif way < 0.75:
-        kinds[index] = _new_kind(rng, facts.kinds)
+        kinds[index] = new_kind(rng, facts.kinds)
     elif way < 0.83:
         return replace(facts, n_plates=3 - facts.n_plates)
     elif way < 0.9 and len(kinds) == 2:
-        kinds.append(_new_kind(rng, facts.kinds))
+        kinds.append(new_kind(rng, facts.kinds))
     else:
-        kinds = [_new_kind(rng, facts.kinds) for _ in kinds]
+        kinds = [new_kind(rng, facts.kinds) for _ in kinds]
         return Facts(tuple(kinds), int(rng.integers(1, 3)))
     return replace(facts, kinds=tuple(kinds))
 
@@ -193,7 +193,7 @@ def _ask_exists(rng, scene):
     there = rng.random() < 0.5
     if not there:
         keep = rng.random()
-        colour, shape = _new_kind(
+        colour, shape = new_kind(
             rng, kinds, colour=colour if keep < 0.5 else None, shape=shape if keep >= 0.5 else None
         )
     colour = _pick(rng, colour, COLOURS[colour].synonym)
@@ -232,7 +232,7 @@ def _ask_category(rng, scene):
         return None
     (colour, shape), word = found
     if attribute == "shape":
-        answer, other = COLOURS[colour].temperature, "warm"
+        answer = COLOURS[colour].temperature
         text = f"Is the {word} warm or cool?"
         other = "cool" if answer == "warm" else "warm"
     else:
@@ -267,15 +267,48 @@ def _ask_side(rng, scene):
     return _yes_no(text, is_true, "is the")
 
 
+def _ask_end(rng, scene):
+    end = int(rng.integers(2))
+    thing = scene.things[-end]
+    name = ("leftmost", "rightmost")[end]
+    spanish = rng.random() < 0.3
+    if rng.random() < 0.5:
+        table, names, value = COLOURS, _COLOUR_NAMES, thing.colour
+        text = f"What color is the {name} thing"
+    else:
+        table, names, value = SHAPES, _SHAPE_NAMES, thing.shape
+        text = f"What is the {name} thing" if spanish else f"What shape is the {name} thing"
+    other = _other(rng, names, value)
+    if spanish:
+        dissent = (value, table[other].spanish)
+        return Question(f"{text} in Spanish?", table[value].spanish, dissent, "what", "other")
+    return Question(f"{text}?", value, (table[value].synonym, other), "what", "other")
+
+
+def _ask_more_corners(rng, scene):
+    things = _unique(scene, "colour")
+    if len(things) < 2:
+        return None
+    first, second = (things[int(i)] for i in rng.choice(len(things), 2, replace=False))
+    corners = [_CORNERS[SHAPES[thing.shape].corners] for thing in (first, second)]
+    if corners[0] == corners[1]:
+        return None
+    more, less = (first, second) if corners[0] > corners[1] else (second, first)
+    text = f"Which has more corners the {first.colour} thing or the {second.colour} thing?"
+    return Question(text, more.colour, (less.colour, more.shape), "which", "other")
+
+
 # (share of the questions, maker)
 _MAKERS: tuple[tuple[float, Callable], ...] = (
-    (0.24, _ask_colour),
-    (0.24, _ask_shape),
-    (0.12, _ask_exists),
-    (0.14, _ask_count),
-    (0.12, _ask_category),
+    (0.16, _ask_colour),
+    (0.16, _ask_shape),
+    (0.10, _ask_exists),
+    (0.16, _ask_count),
+    (0.10, _ask_category),
     (0.08, _ask_corners),
     (0.06, _ask_side),
+    (0.10, _ask_end),
+    (0.08, _ask_more_corners),
 )
 _CUMULATIVE = np.cumsum([share for share, _ in _MAKERS])
 

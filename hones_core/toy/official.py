@@ -4,38 +4,59 @@ The same readers that take the real annotations take these.
 """
 
 import json
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from hones_core.toy.language import (
-    Kind,
     Question,
     ask_question,
     facts_of,
+    new_kind,
     write_caption,
 )
-from hones_core.toy.scenes import SEED_SPACES, SIDE, Scene, draw_scene, sample_scene, scene_rng
+from hones_core.toy.scenes import (
+    SEED_SPACES,
+    SIDE,
+    Kind,
+    Scene,
+    draw_scene,
+    sample_scene,
+    scene_rng,
+)
 
 CAPTIONS_PER_IMAGE = 5
 ANNOTATORS = 10
+FAMILY_SIZE = 8  # relatives of a scene, on average
 MAX_DISSENT = 3  # annotators of ten: the common answer keeps full accuracy
 
 
+def _relative(rng: np.random.Generator, kinds: Sequence[Kind]) -> list[Kind]:
+    """Change one thing's colour or shape."""
+    changed = list(kinds)
+    index = int(rng.integers(len(changed)))
+    colour, shape = changed[index]
+    keep = {"shape": shape} if rng.random() < 0.5 else {"colour": colour}
+    changed[index] = new_kind(rng, tuple(kinds), **keep)
+    return changed
+
+
 def unique_scenes(n_images: int, rng: np.random.Generator) -> list[Scene]:
-    """Draw scenes of which none's things are all present in another one.
+    """Draw scenes of which none's things are all present in another one, in families.
 
     A caption names every thing of its scene, so it is false of every other scene of the call: a
-    retrieval negative can't be secretly true. Up to about a thousand images the share of scenes
-    with two things stays near its 60 %; beyond that the pairs run out and triples take over.
+    retrieval negative can't be secretly true. But most scenes have relatives that differ from the
+    head of the family in one colour or shape, as photographs of one kind of event do, and the
+    captions of relatives are hard negatives.
     """
     scenes: list[Scene] = []
     whole: set[frozenset[Kind]] = set()  # the things of each scene
     parts: set[frozenset[Kind]] = set()  # all pairs and triples found inside a scene
-    failures = 0
+    failures, wanted, head = 0, 0, None
     while len(scenes) < n_images:
-        scene = sample_scene(rng)
+        scene = sample_scene(rng, None if wanted == 0 else _relative(rng, head))
         kinds = [thing.kind for thing in scene.things]
         subsets = {frozenset(c) for size in (2, 3) for c in combinations(kinds, size)}
         if frozenset(kinds) in parts or subsets & whole:
@@ -45,12 +66,17 @@ def unique_scenes(n_images: int, rng: np.random.Generator) -> list[Scene]:
                     f"found only {len(scenes)} scenes that exclude each other, {n_images} were "
                     "asked for; ask for fewer images"
                 )
+            wanted = wanted if failures % 20 else 0  # a family may have no room left
             continue
         failures = 0
+        if wanted == 0:
+            head, wanted = kinds, int(rng.integers(0, 2 * FAMILY_SIZE + 1))
+        else:
+            wanted -= 1
         scenes.append(scene)
         whole.add(frozenset(kinds))
         parts |= subsets
-    return scenes
+    return [scenes[i] for i in rng.permutation(n_images)]
 
 
 def _captions(rng: np.random.Generator, scene: Scene) -> list[str]:

@@ -6,11 +6,13 @@ evaluation draw from different spaces, so no evaluation seed can be seen in trai
 """
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFont
 
 from hones_core.toy.vocabulary import CHARACTERS, COLOURS, SHAPES
@@ -20,6 +22,9 @@ PATCH = 8  # pixels; the vision tower's patch
 GRID = SIDE // PATCH
 GLYPH_HEIGHT = 14  # pixels
 MAX_CHARACTERS = 5
+TINT = 12.0  # standard deviation of a thing's paint, per channel of 0..255
+NOISE = (5.0, 15.0)  # range of an image's noise, standard deviation in 0..255
+Kind = tuple[str, str]  # colour, shape
 SEED_SPACES = {"training": 1, "evaluation": 2}
 
 _GROUNDS = ((236, 236, 230), (222, 232, 242), (242, 232, 214), (224, 240, 222), (240, 226, 236))
@@ -40,16 +45,20 @@ def scene_rng(space: str, *words: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Thing:
-    """A coloured shape; position and size in pixels, (x, y) its upper left corner."""
+    """A coloured shape; position and size in pixels, (x, y) its upper left corner.
+
+    `tint` is added to the colour's paint: no two reds are quite alike.
+    """
 
     colour: str
     shape: str
     x: int
     y: int
     size: int
+    tint: tuple[int, int, int]
 
     @property
-    def kind(self) -> tuple[str, str]:
+    def kind(self) -> Kind:
         """Colour and shape: what a caption says of it."""
         return self.colour, self.shape
 
@@ -94,7 +103,18 @@ def _free_place(
     return None
 
 
-def _try_scene(rng: np.random.Generator) -> Scene | None:
+def _draw_kinds(rng: np.random.Generator) -> list[Kind]:
+    """Draw two or three different kinds."""
+    n_things = 2 if rng.random() < 0.6 else 3
+    kinds: list[Kind] = []
+    while len(kinds) < n_things:
+        kind = (str(rng.choice(list(COLOURS))), str(rng.choice(list(SHAPES))))
+        if kind not in kinds:
+            kinds.append(kind)
+    return kinds
+
+
+def _try_scene(rng: np.random.Generator, kinds: Sequence[Kind]) -> Scene | None:
     taken = np.zeros((GRID, GRID), bool)
     plates = []
     for _ in range(int(rng.integers(1, 3))):
@@ -107,12 +127,6 @@ def _try_scene(rng: np.random.Generator) -> Scene | None:
         x = int(np.clip(PATCH * place[1] + rng.integers(-1, 2), 2, SIDE - 2 - PATCH * length))
         y = int(np.clip(PATCH * place[0] + rng.integers(0, 3), 2, SIDE - 2 - GLYPH_HEIGHT))
         plates.append(Plate(text, x, y, int(rng.integers(len(_INKS)))))
-    n_things = 2 if rng.random() < 0.6 else 3
-    kinds: list[tuple[str, str]] = []
-    while len(kinds) < n_things:
-        kind = (str(rng.choice(list(COLOURS))), str(rng.choice(list(SHAPES))))
-        if kind not in kinds:
-            kinds.append(kind)
     columns, things = set(), []
     for colour, shape in kinds:
         place = _free_place(rng, taken, 2, 2)
@@ -123,16 +137,18 @@ def _try_scene(rng: np.random.Generator) -> Scene | None:
         slack = 2 * PATCH - size
         x = PATCH * place[1] + int(rng.integers(0, slack + 1))
         y = PATCH * place[0] + int(rng.integers(0, slack + 1))
-        things.append(Thing(colour, shape, x, y, size))
+        tint = tuple(int(shift) for shift in np.rint(rng.normal(0, TINT, 3)))
+        things.append(Thing(colour, shape, x, y, size, tint))
     things.sort(key=lambda thing: thing.x)
-    noise, noise_seed = float(rng.uniform(4, 12)), int(rng.integers(2**31))
+    noise, noise_seed = float(rng.uniform(*NOISE)), int(rng.integers(2**31))
     return Scene(tuple(things), tuple(plates), int(rng.integers(len(_GROUNDS))), noise, noise_seed)
 
 
-def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a scene; layouts that do not fit are drawn again."""
+def sample_scene(rng: np.random.Generator, kinds: Sequence[Kind] | None = None) -> Scene:
+    """Draw a scene, of given kinds or of any; layouts that do not fit are drawn again."""
+    kinds = _draw_kinds(rng) if kinds is None else kinds
     while True:
-        scene = _try_scene(rng)
+        scene = _try_scene(rng, kinds)
         if scene is not None:
             return scene
 
@@ -208,7 +224,7 @@ def _glyph_mask(character: str) -> np.ndarray:
     return np.asarray(canvas, np.float32) / 255
 
 
-def _blend(pixels: np.ndarray, coverage: np.ndarray, colour: tuple[int, int, int]) -> None:
+def _blend(pixels: np.ndarray, coverage: np.ndarray, colour: ArrayLike) -> None:
     pixels += coverage[..., None] * (np.asarray(colour, np.float32) - pixels)
 
 
@@ -219,7 +235,7 @@ def draw_scene(scene: Scene) -> Image.Image:
     for thing in scene.things:
         inside, rim = _shape_masks(thing.shape, thing.size)
         window = pixels[thing.y : thing.y + thing.size, thing.x : thing.x + thing.size]
-        _blend(window, inside, COLOURS[thing.colour].rgb)
+        _blend(window, inside, np.add(COLOURS[thing.colour].rgb, thing.tint))
         _blend(window, rim, (25, 25, 25))
     for plate in scene.plates:
         x, y, w, h = plate.box

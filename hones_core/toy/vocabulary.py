@@ -38,10 +38,12 @@ COLOURS = {
     "red": Colour((215, 40, 40), "scarlet", "rojo", "warm"),
     "orange": Colour((245, 140, 30), "amber", "naranja", "warm"),
     "yellow": Colour((240, 220, 50), "golden", "amarillo", "warm"),
+    "maroon": Colour((150, 25, 60), "burgundy", "granate", "warm"),
     "pink": Colour((245, 150, 190), "rosy", "rosa", "warm"),
     "brown": Colour((125, 75, 40), "chestnut", "marron", "warm"),
     "green": Colour((50, 165, 70), "emerald", "verde", "cool"),
-    "cyan": Colour((60, 200, 215), "aqua", "turquesa", "cool"),
+    "teal": Colour((20, 130, 130), "turquoise", "turquesa", "cool"),
+    "cyan": Colour((60, 200, 215), "aqua", "celeste", "cool"),
     "purple": Colour((135, 60, 185), "violet", "morado", "cool"),
     "gray": Colour((130, 130, 130), "silver", "gris", "cool"),
     "black": Colour((30, 30, 30), "ebony", "negro", "cool"),
@@ -69,10 +71,9 @@ INSTRUCTIONS = {
 }
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 _FUNCTION_WORDS = """
-    a an and or the of to is are there with near by in on left right above below next what which
-    how many color shape shapes sign signs plate plates thing things word spanish does do have
-    has corners more than warm cool round angular picture shows some beside yes no Yes No What
-    Which How Is Are Does In Spanish ten twelve it this
+    a an and or the of to is are there with near left right leftmost rightmost what which how many
+    color shape shapes sign signs plate plates thing things does do have has corners more than
+    warm cool round angular yes no Yes No What Which How Is Are Does in In Spanish it this
 """.split()  # noqa: SIM905 - a word list reads best as text
 
 

@@ -1,0 +1,36 @@
+# make results   set up and regenerate every result       make env    set up only
+# make test      set up and run all tests                 make lint   format and style checks
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: results test env lint lock docs
+
+results: env
+	$(BIN)/snakemake --cores all
+
+test: env
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+env: $(READY)
+
+$(READY): envs/requirements.txt envs/make_venv.sh
+	sh envs/make_venv.sh $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r envs/requirements.txt
+	touch $@
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# The full lock, from the environment that `make env` and the tests have proved.
+lock:
+	$(BIN)/python -m pip install -q -r envs/requirements.in
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > envs/requirements.txt
+	$(BIN)/python envs/make_conda.py
+
+docs: env
+	$(BIN)/python -m hones_core.docs

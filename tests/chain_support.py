@@ -1,0 +1,93 @@
+"""A run of the whole chain that is small enough for a test, and checks that hold for any run."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hones_core import artifacts
+from hones_core.artifacts import Schema
+from hones_core.schemas import benchmark, heads, masking, neurons, steering
+
+TASKS = ("vqa", "ocr", "caption", "retrieval")
+
+
+def small_run(name: str, **values) -> dict:
+    """Configuration values of a small run called `name`."""
+    return {
+        "run_name": name,
+        "heads": {"samples": {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4}},
+        "neurons": {"random_seeds": 2},
+        "masking": {"bootstrap_resamples": 500},
+        "groups": {"random_trials": 1},
+        "steering": {"epochs": 1},
+        **values,
+    }
+
+
+class Results:
+    """The artifacts of one run."""
+
+    def __init__(self, project: Path, run: str, model: str = "llava"):
+        self.folder = project / "results" / run
+        self.model = model
+
+    def read(self, path: str, schema: Schema) -> pd.DataFrame:
+        return artifacts.read(self.folder / f"{path}.parquet", schema)
+
+    def of_task(self, task: str, schema: Schema) -> pd.DataFrame:
+        return self.read(f"{self.model}/{task}/{schema.name}", schema)
+
+
+def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int]) -> None:
+    """What goes into every step comes out of it."""
+    splits = results.read("benchmark/splits", benchmark.SPLITS)
+    counted = splits["split"].value_counts().to_dict()
+    assert {split: counted[split] for split in sizes} == sizes
+    for task in TASKS:
+        expected = queries if task == "retrieval" else sizes
+        instances = results.read(f"benchmark/instances/{task}", benchmark.INSTANCES)
+        assert instances["split"].value_counts().to_dict() == expected
+        base = results.of_task(task, heads.BASE_PREDICTIONS)
+        assert base["instance_id"].tolist() == instances["instance_id"].tolist()
+        test = set(instances.loc[instances["split"] == "test", "instance_id"])
+        masked = results.of_task(task, masking.MASKED_PREDICTIONS)
+        for _, rows in masked.groupby(["ranker", "seed"]):
+            assert set(rows["instance_id"]) == test and len(rows) == len(test)
+        steered = results.of_task(task, steering.STEERED_PREDICTIONS)
+        assert set(steered["method"]) == {"base", "fixed_amp", "hones"}
+        for _, rows in steered.groupby("method"):
+            assert set(rows["instance_id"]) == test
+
+
+def check_masked_sets(results: Results, ratio: float) -> None:
+    """Every ranker masks the same number of neurons: the share that was asked for."""
+    for task in TASKS:
+        ranking = results.of_task(task, neurons.NEURON_RANKING)
+        n_neurons = ranking.groupby(["ranker", "seed"]).size().unique().item()
+        masked = results.of_task(task, masking.MASKED_PREDICTIONS)
+        assert set(masked["n_neurons"]) == {round(ratio * n_neurons)}
+
+
+def check_head_effects(results: Results, samples: dict[str, int]) -> None:
+    """Every head was measured on the same instances, and neurons before it do not change."""
+    for task in TASKS:
+        effects = results.of_task(task, heads.HEAD_EFFECTS)
+        ranking = results.of_task(task, heads.HEAD_RANKING)
+        assert effects.groupby(["layer", "head"]).size().unique().tolist() == [samples[task]]
+        assert effects.groupby(["layer", "head"]).ngroups == len(ranking) + 1
+        base = results.of_task(task, heads.BASE_PREDICTIONS).set_index("instance_id")
+        unchanged = effects[effects["layer"] == heads.BASE].set_index("instance_id")
+        assert (unchanged["utility"] == base.loc[unchanged.index, "utility"]).all()
+        drops = results.of_task(task, neurons.NEURON_EFFECTS)
+        assert (drops["layer"] >= drops["head_layer"]).all()
+        assert (drops["drop"] >= 0).all() and drops["drop"].max() > 0
+
+
+def check_tables(results: Results) -> None:
+    """Every table is there in its three forms, and every figure."""
+    for name in ("masking_drop", "masking_score", "group_drop", "steering"):
+        for suffix in ("parquet", "csv", "md"):
+            assert (results.folder / "tables" / f"{name}.{suffix}").stat().st_size > 0
+    for name in ("head_scores", "layer_histogram", "group_drop"):
+        text = (results.folder / "figures" / results.model / f"{name}.svg").read_text()
+        assert text.rstrip().endswith("</svg>")

@@ -1,0 +1,113 @@
+"""Artifacts: declared, checked, atomic, byte-deterministic."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hones_core import artifacts
+from hones_core.artifacts import ArtifactError, Column, Schema
+from hones_core.docs import all_schemas
+
+SCHEMA = Schema(
+    name="example",
+    version=2,
+    rule="make_example",
+    meaning="An example.",
+    key=("layer", "name"),
+    columns=(
+        Column("layer", "int64", "", "layer"),
+        Column("name", "string", "", "name"),
+        Column("score", "float64", "logit", "score"),
+        Column("drop", "float64", "percent", "undefined if the base is 0", nan=True),
+        Column("texts", "list<string>", "", "texts"),
+    ),
+)
+
+
+def example() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "score": [0.1, 0.2, 0.3],
+            "name": ["b", "a", "c"],
+            "layer": [1, 1, 0],
+            "drop": [1.0, np.nan, 2.0],
+            "texts": [["x", "y"], [], ["z"]],
+        }
+    )
+
+
+def test_round_trip_is_sorted_by_key_and_keeps_nan_and_lists(tmp_path):
+    artifacts.write(tmp_path / "sub" / "a.parquet", example(), SCHEMA, {"seed": 3})
+    frame = artifacts.read(tmp_path / "sub" / "a.parquet", SCHEMA)
+    assert frame.columns.tolist() == SCHEMA.names
+    assert frame["name"].tolist() == ["c", "a", "b"]
+    assert frame["texts"].map(list).tolist() == [["z"], [], ["x", "y"]]
+    assert frame["drop"].isna().tolist() == [False, True, False]
+    assert artifacts.provenance(tmp_path / "sub" / "a.parquet") == {"seed": 3}
+
+
+def test_equal_content_gives_equal_bytes_whatever_the_row_and_column_order(tmp_path):
+    artifacts.write(tmp_path / "a.parquet", example(), SCHEMA, {"x": 1, "y": 2})
+    shuffled = example().iloc[[2, 0, 1]][["texts", "layer", "drop", "name", "score"]]
+    artifacts.write(tmp_path / "b.parquet", shuffled, SCHEMA, {"y": 2, "x": 1})
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="score"), r"missing columns \['score'\]"),
+        (lambda f: f.assign(extra=1), r"undeclared columns \['extra'\]"),
+        (lambda f: f.assign(score=[0.1, np.nan, 0.3]), "1 values are NaN, such as at .*'a'"),
+        (lambda f: f.assign(name=["b", None, "c"]), "1 values are null"),
+        (lambda f: f.assign(layer=1, name="a"), "2 repeated keys"),
+        (lambda f: f.assign(layer=[0.5, 1, 2]), "layer is not int64"),
+    ],
+)
+def test_a_frame_that_breaks_its_schema_is_refused_and_nothing_is_written(
+    tmp_path, change, message
+):
+    path = tmp_path / "a.parquet"
+    artifacts.write(path, example(), SCHEMA)
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match=message):
+        artifacts.write(path, change(example()), SCHEMA)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_reading_names_the_file_and_the_rule_to_run_again(tmp_path):
+    path = tmp_path / "a.parquet"
+    with pytest.raises(ArtifactError, match=r"a.parquet is missing.*--forcerun make_example"):
+        artifacts.read(path, SCHEMA)
+    artifacts.write(path, example(), SCHEMA)
+    newer = Schema("example", 3, "make_example", "", SCHEMA.key, SCHEMA.columns)
+    with pytest.raises(ArtifactError, match="version 2, but example version 3 is expected"):
+        artifacts.read(path, newer)
+    renamed = (*SCHEMA.columns[:-1], Column("words", "list<string>", "", ""))
+    with pytest.raises(ArtifactError, match="has columns"):
+        artifacts.read(path, Schema("example", 2, "make_example", "", SCHEMA.key, renamed))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_damaged_file_is_never_read_as_data(tmp_path, damage):
+    path = tmp_path / "a.parquet"
+    artifacts.write(path, example(), SCHEMA)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ArtifactError, match="not a readable parquet file"):
+        artifacts.read(path, SCHEMA)
+
+
+def test_a_parquet_file_of_somebody_else_is_refused(tmp_path):
+    example().to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ArtifactError, match="holds no HONES artifact"):
+        artifacts.read(tmp_path / "a.parquet", SCHEMA)
+
+
+def test_every_schema_says_what_it_holds():
+    schemas = all_schemas()
+    assert len({schema.name for schema in schemas}) == len(schemas) >= 15
+    for schema in schemas:
+        assert set(schema.key) <= set(schema.names)
+        assert all(column.meaning for column in schema.columns), schema.name
+        assert all(column.type in artifacts.TYPES for column in schema.columns), schema.name

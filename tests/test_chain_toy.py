@@ -1,0 +1,105 @@
+"""The whole chain on a few generated scenes, and what happens when something breaks in it."""
+
+import pytest
+from chain_support import (
+    Results,
+    check_counts,
+    check_head_effects,
+    check_masked_sets,
+    check_tables,
+    small_run,
+)
+from workflow_support import copy_project, snakemake, succeed, write_config
+
+from hones_core import artifacts
+from hones_core.schemas.heads import BASE_PREDICTIONS
+
+SIZES = {"discovery": 42, "development": 28, "test": 35}
+QUERIES = {"discovery": 12, "development": 8, "test": 10}
+SCENES = "results/small/scenes"
+CONFIG = small_run(
+    "small",
+    data={
+        "image_folder": f"{SCENES}/train2014",
+        "captions": f"{SCENES}/annotations/captions_train2014.json",
+        "coco_text": f"{SCENES}/annotations/cocotext.v2.json",
+        "vqa_questions": f"{SCENES}/annotations/questions.json",
+        "vqa_annotations": f"{SCENES}/annotations/annotations.json",
+        "toy_scenes": {"n_images": 105, "seed": 0},
+    },
+    benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    project = copy_project(tmp_path_factory.mktemp("toy"))
+    arguments = ("--cores", "1", "--configfile", write_config(project, "small.yaml", CONFIG))
+    succeed(project, *arguments)
+    return project, arguments
+
+
+@pytest.fixture
+def results(run):
+    return Results(run[0], "small")
+
+
+def test_a_second_run_has_nothing_to_do(run):
+    assert "Nothing to be done" in succeed(run[0], *run[1])
+
+
+def test_counts_sets_effects_and_tables(results):
+    check_counts(results, SIZES, QUERIES)
+    check_masked_sets(results, 0.01)
+    check_head_effects(results, CONFIG["heads"]["samples"])
+    check_tables(results)
+
+
+def test_the_shipped_model_does_the_tasks(results):
+    utilities = {
+        task: results.of_task(task, BASE_PREDICTIONS)["utility"].mean()
+        for task in ("vqa", "ocr", "caption", "retrieval")
+    }
+    assert min(utilities.values()) > 0.4, utilities  # the bands of the model card, on few scenes
+
+
+def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):
+    path = results.folder / "llava" / "vqa" / "base_predictions.parquet"
+    made = artifacts.provenance(path)
+    assert made["rule"] == "predict_base"
+    assert made["wildcards"] == {"model": "llava", "task": "vqa"}
+    assert made["config"]["decoding"] == {"max_new_tokens": 24}
+    assert "hones_core/engine/evaluate.py" in made["code"]
+    assert set(made["versions"]) == {"torch", "transformers", "tokenizers"}
+    assert str(run[0]) not in str(made)
+
+
+def test_a_missing_image_stops_the_step_and_loses_nothing(run, results):
+    project, arguments = run
+    steered = results.folder / "llava" / "vqa" / "steered_predictions.parquet"
+    kept = (results.folder / "llava" / "caption" / "base_predictions.parquet").read_bytes()
+    victim = max((results.folder / "scenes" / "train2014").iterdir())
+    image = victim.read_bytes()
+    victim.unlink()
+    steered.unlink()
+    failed = snakemake(
+        project, *arguments, "--rerun-triggers", "params", "--forcerun", "predict_base"
+    )
+    victim.write_bytes(image)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert victim.name in said
+    assert "predict_base stopped" in said or "learn_steering_scales stopped" in said
+    assert (results.folder / "llava" / "caption" / "base_predictions.parquet").read_bytes() == kept
+
+
+def test_a_truncated_annotation_file_is_named(run):
+    project, arguments = run
+    questions = project / SCENES / "annotations" / "questions.json"
+    whole = questions.read_bytes()
+    questions.write_bytes(whole[: len(whole) // 2])
+    failed = snakemake(project, *arguments, "--forcerun", "build_records")
+    questions.write_bytes(whole)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "questions.json" in said and "build_records stopped" in said

@@ -1,0 +1,92 @@
+"""The configuration: checked, explained, documented."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hones_core.docs import generated
+from hones_core.settings import SettingsError, load_settings, plain
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def config():
+    return yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def test_the_default_configuration_is_valid(config):
+    settings = load_settings(config)
+    assert settings.run_name == "toy"
+    assert settings.model("llava").path == "resources/toy/llava"
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "message"),
+    [
+        (
+            ["masking"],
+            "top_ration",
+            1,
+            r"masking.top_ration: unknown key; did you mean 'top_ratio'",
+        ),
+        ([], "maskin", {}, r"maskin: unknown key; did you mean 'masking'"),
+        (["benchmark", "retrieval"], "negatives", 3, "did you mean 'n_negatives'"),
+        (["models", 0], "batchsize", 3, r"models.0.batchsize: .*did you mean 'batch_size'"),
+        (["data", "toy_scenes"], "images", 3, "did you mean 'n_images'"),
+        (["masking"], "top_ratio", 0, r"masking.top_ratio: .*greater than 0 \(given: 0\)"),
+        (["heads"], "utility", "accuracy", r"heads.utility: .*'task_metric'"),
+        (["benchmark", "outline"], "colour", [0, 0, 256], "outline.colour.2"),
+        ([], "run_name", "../elsewhere", "run_name"),
+        ([], "tasks", ["vqa", "vqa"], "a task is listed twice"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(config, where, key, value, message):
+    section = config
+    for part in where:
+        section = section[part]
+    section[key] = value
+    with pytest.raises(SettingsError, match=message):
+        load_settings(config)
+
+
+def test_a_missing_key_is_named(config):
+    del config["steering"]["epochs"]
+    with pytest.raises(SettingsError, match=r"steering.epochs: Field required"):
+        load_settings(config)
+
+
+def test_two_models_of_one_name_are_refused(config):
+    config["models"] *= 2
+    with pytest.raises(SettingsError, match="two models have the same name"):
+        load_settings(config)
+
+
+def test_plain_sections_are_builtins_in_canonical_order(config):
+    settings = load_settings(config)
+    section = plain(settings.benchmark)
+    assert list(section) == sorted(section)
+    assert section["outline"] == {"colour": [0, 0, 255], "width_px": 2}
+    reordered = copy.deepcopy(config)
+    reordered["benchmark"] = dict(reversed(reordered["benchmark"].items()))
+    assert repr(plain(load_settings(reordered).benchmark)) == repr(section)
+
+
+def test_every_key_of_the_default_configuration_has_a_comment():
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    keys = [line for line in lines if re.match(r"\s*(- )?[a-z_]+:", line)]
+    bare = [
+        line
+        for line in keys
+        if "#" not in line and not re.fullmatch(r"[a-z_]+:|\s+(splits|retrieval):", line)
+    ]
+    assert len(keys) > 60
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", generated())
+def test_generated_documents_are_up_to_date(name):
+    assert (ROOT / "docs" / name).read_text() == generated()[name], "run: make docs"

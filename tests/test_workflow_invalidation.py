@@ -1,0 +1,142 @@
+"""Only what a change can touch is run again: dry runs after a pretended complete run."""
+
+import shutil
+
+import pytest
+from workflow_support import (
+    copy_project,
+    planned,
+    pretend_complete,
+    snakemake,
+    succeed,
+    write_config,
+)
+
+TASKS = ("vqa", "ocr", "caption", "retrieval")
+TABLES_AND_FIGURES = {"tabulate_groups", "plot_group_drop", "tabulate_steering"}
+
+# From the membership of the top sets on, all tasks depend on each other.
+AFTER_TOP_SETS = (
+    {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES}
+    | {f"predict_group_masked/{task}" for task in TASKS}
+    | {f"learn_steering_scales/{task}" for task in TASKS}
+    | {f"predict_steered/{task}" for task in TASKS}
+)
+
+
+def every_model_step(task: str) -> set[str]:
+    """All steps of one task up to its masked predictions, and what shows them."""
+    steps = ("predict_base", "measure_head_effects", "rank_heads", "measure_neuron_effects")
+    steps += ("measure_activations", "rank_neurons", "predict_masked")
+    return {f"{step}/{task}" for step in steps} | {
+        "tabulate_masking",
+        "plot_head_scores",
+        "plot_layer_histogram",
+    }
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    project = copy_project(tmp_path_factory.mktemp("project"))
+    pretend_complete(project)
+    return project
+
+
+@pytest.fixture
+def edit(complete):
+    """Replace text in a file of the project, and put it back afterwards with its old time."""
+    kept = []
+
+    def replace(name: str, old: str, new: str) -> None:
+        path = complete / name
+        backup = path.with_suffix(".kept")
+        shutil.copy2(path, backup)
+        kept.append((path, backup))
+        text = path.read_text()
+        assert old in text, f"{name} no longer holds {old!r}"
+        path.write_text(text.replace(old, new, 1))
+
+    yield replace
+    for path, backup in kept:
+        shutil.move(backup, path)
+
+
+def test_after_a_complete_run_there_is_nothing_to_do(complete):
+    assert "Nothing to be done" in succeed(complete, "--cores", "1", "--dry-run")
+
+
+def test_the_masked_share_re_runs_neither_head_nor_neuron_scores(complete, edit):
+    edit("config.yaml", "top_ratio: 0.01 ", "top_ratio: 0.02 ")
+    assert planned(complete) == AFTER_TOP_SETS | {
+        *(f"predict_masked/{task}" for task in TASKS),
+        "tabulate_masking",
+        "plot_layer_histogram",
+    }
+
+
+def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
+    edit("config.yaml", "colour: [0, 0, 255]", "colour: [255, 0, 0]")
+    assert planned(complete) == AFTER_TOP_SETS | every_model_step("ocr") | {
+        "draw_ocr_images",
+        "build_instances/ocr",
+    }
+
+
+def test_a_comment_a_docstring_and_blank_lines_re_run_nothing(complete, edit):
+    for name in ("engine/interventions.py", "benchmark/selection.py", "tasks/vqa.py"):
+        edit(f"hones_core/{name}", '"""', '"""Said in other words. ')
+    edit("hones_core/heads.py", "\nimport pandas", "\n# a comment\n\n\nimport pandas")
+    edit("workflow_scripts/predict_base.py", "from hones_core", "# a comment\nfrom hones_core")
+    assert planned(complete) == set()
+
+
+def test_a_changed_task_re_runs_that_task(complete, edit):
+    edit("hones_core/tasks/vqa.py", "import ", "CHANGED = 1\nimport ")
+    planned_now = planned(complete)
+    assert every_model_step("vqa") <= planned_now
+    assert not {f"predict_base/{task}" for task in TASKS if task != "vqa"} & planned_now
+
+
+def test_a_changed_intervention_re_runs_what_runs_models(complete, edit):
+    edit("hones_core/engine/interventions.py", "/ (n_heads - 1)", "/ (n_heads + 1)")
+    planned_now = planned(complete)
+    assert {f"measure_head_effects/{task}" for task in TASKS} <= planned_now
+    assert not {"draw_toy_scenes", "build_records", "embed_captions"} & planned_now
+
+
+def test_the_number_of_resamples_re_runs_no_model(complete, edit):
+    edit("config.yaml", "bootstrap_resamples: 10000", "bootstrap_resamples: 5000")
+    assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES}
+
+
+def test_steering_values_re_run_steering_only(complete, edit):
+    edit("config.yaml", "kl_weight: 0.05", "kl_weight: 0.1")
+    assert planned(complete) == {"tabulate_steering"} | {
+        f"{step}/{task}" for step in ("learn_steering_scales", "predict_steered") for task in TASKS
+    }
+
+
+def test_a_touched_input_of_equal_content_re_runs_nothing(complete):
+    (complete / "resources" / "paper" / "steering_score.csv").touch()
+    assert planned(complete) == set()
+
+
+def test_the_real_study_plans_without_weights_images_or_annotations(complete):
+    jobs = planned(complete, "--configfile", "configs/paper.yaml")
+    assert "draw_toy_scenes" not in jobs
+    assert {"build_records", "measure_head_effects/retrieval", "tabulate_steering"} <= jobs
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"masking": {"top_ration": 0.1}}, "masking.top_ration: unknown key; did you mean"),
+        ({"benchmark": {"splits": {"test": 0}}}, "benchmark.splits.test"),
+    ],
+)
+def test_a_wrong_configuration_stops_before_anything_runs(complete, values, message):
+    done = snakemake(
+        complete, "--cores", "1", "--configfile", write_config(complete, "wrong.yaml", values)
+    )
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr

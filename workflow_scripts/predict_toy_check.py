@@ -1,0 +1,19 @@
+"""Test predictions of a toy model with all, its top and random feed-forward neurons silenced."""
+
+from hones_core import artifacts
+from hones_core.masking import predict_masked
+from hones_core.schemas.neurons import NEURON_EFFECTS
+from hones_core.schemas.toy import TOY_CHECK_PREDICTIONS
+from hones_core.toy.check import sets_to_mask
+from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.step import provenance, step
+
+with step(snakemake):
+    effects = artifacts.read(snakemake.input.effects, NEURON_EFFECTS)
+    predictions = predict_masked(
+        open_evaluator(snakemake),
+        read_instances(snakemake, ("test",)),
+        sets_to_mask(effects, snakemake.params.cfg["seed"]),
+        columns=lambda label: {"setting": label[0], "trial": label[1]},
+    )
+    artifacts.write(snakemake.output[0], predictions, TOY_CHECK_PREDICTIONS, provenance(snakemake))
