@@ -1,0 +1,16 @@
+"""Fixtures of the tests that run a model: two tiny random checkpoints."""
+
+import pytest
+from model_support import make_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Two layers of four heads, 24 neurons each."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def grouped(tmp_path_factory):
+    """Three layers with grouped-query attention: four query heads on two key-value heads."""
+    return make_tiny(tmp_path_factory.mktemp("grouped"), kv_heads=2, layers=3, seed=1)

@@ -1,0 +1,257 @@
+"""Generation and teacher forcing against the stock model, one sample at a time."""
+
+import math
+from contextlib import ExitStack
+
+import pytest
+import torch
+from model_support import (
+    edited,
+    head_edit,
+    ids_in_context,
+    make_instances,
+    stock_logits,
+    stock_tokens,
+)
+
+from hones_core.engine.evaluate import force, forced_logprobs
+from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons, applied
+
+pytest_plugins = ["model_fixtures"]
+
+N_HEADS = 4
+
+
+@pytest.fixture
+def spy(monkeypatch):
+    """Evaluator's tokens of each instance of a chunk, cut after the first end of sequence."""
+
+    def tokens(evaluator, instances) -> list[list[int]]:
+        model, seen = evaluator.adapter.model, []
+        generate = model.generate
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "generate", lambda **kw: seen.append(generate(**kw)) or seen[0])
+            evaluator.outcomes(evaluator.prepare(instances))
+        return [cut(row, evaluator.generation.eos_token_id) for row in seen[0].tolist()]
+
+    return tokens
+
+
+def cut(tokens: list[int], stop) -> list[int]:
+    stops = [stop] if isinstance(stop, int) else stop
+    ends = [place for place, token in enumerate(tokens) if token in stops]
+    return tokens[: ends[0] + 1] if ends else tokens
+
+
+def stops(tiny, evaluator) -> list[int]:
+    """End-of-sequence ids, with one more that ends the first answer early."""
+    first = make_instances("vqa")[0]
+    end = tiny.processor.tokenizer.eos_token_id
+    return [end, stock_tokens(tiny, first.image, evaluator.text(first), [end])[2]]
+
+
+def settings():
+    """Every intervention, beside the edits of the stock model that mean the same."""
+    neurons = [(0, 3), (0, 20), (1, 7), (1, 8), (1, 9)]
+    index = {layer: [i for at, i in neurons if at == layer] for layer in (0, 1)}
+    scales = {0: [-1.0, 2.5], 1: [0.75, -1.5, 3.0]}
+
+    def zero(layer):
+        return lambda z: z.index_fill(-1, torch.tensor(index[layer]), 0.0)
+
+    def scale(layer):
+        def edit(z):
+            for neuron, s in zip(index[layer], scales[layer], strict=True):
+                z[..., neuron] *= 1 + s
+            return z
+
+        return edit
+
+    bank = {layer: (torch.tensor(index[layer]), torch.tensor(scales[layer])) for layer in index}
+    yield "base", None, []
+    yield "zeroed", ZeroNeurons.of(neurons), [(layer, "z", zero(layer)) for layer in (0, 1)]
+    yield "scaled", ScaleNeurons(bank), [(layer, "z", scale(layer)) for layer in (0, 1)]
+    for layer in range(2):
+        for head in range(N_HEADS):
+            for positions, start in (("all", None), ("last", -1)):
+                edit = head_edit(head, N_HEADS, start)
+                name = f"head {layer}.{head} {positions}"
+                yield name, MeanReplaceHead(layer, head, positions), [(layer, "heads", edit)]
+
+
+def test_tokens_are_those_of_stock_generate(tiny, spy):
+    """Left-padded batch against single prompts, under every intervention, with early ends."""
+    evaluator = tiny.evaluator("vqa")
+    evaluator.generation.eos_token_id = stops(tiny, evaluator)
+    instances = make_instances("vqa")
+    answers = {}
+    for name, intervention, edits in settings():
+        with applied(tiny.adapter, *([intervention] if intervention else [])):
+            found = spy(evaluator, instances)
+        with ExitStack() as stack:
+            for layer, place, edit in edits:
+                stack.enter_context(edited(tiny, layer, place, edit))
+            expected = [
+                stock_tokens(
+                    tiny, item.image, evaluator.text(item), evaluator.generation.eos_token_id
+                )
+                for item in instances
+            ]
+        assert found == expected, name
+        answers[name] = found
+    assert len({len(tokens) for tokens in answers["base"]}) > 1
+    changed = [name for name in answers if answers[name] != answers["base"]]
+    assert len(changed) > len(answers) / 2
+    assert any(
+        answers[f"head {layer}.{head} all"] != answers[f"head {layer}.{head} last"]
+        for layer in range(2)
+        for head in range(N_HEADS)
+    )
+
+
+def test_grouped_query_attention_generates_alike(grouped, spy):
+    evaluator = grouped.evaluator("caption")
+    instances = make_instances("caption")
+    for layer, head in [(0, 0), (1, 3), (2, 1)]:
+        with applied(grouped.adapter, MeanReplaceHead(layer, head)):
+            found = spy(evaluator, instances)
+        with edited(grouped, layer, "heads", head_edit(head, N_HEADS)):
+            stop = [grouped.processor.tokenizer.eos_token_id]
+            assert found == [
+                stock_tokens(grouped, item.image, evaluator.text(item), stop) for item in instances
+            ]
+
+
+def test_the_checkpoints_own_generation_settings_do_not_leak_in(tiny, spy):
+    """Greedy is greedy, whatever penalties the checkpoint's generation config asks for."""
+    instances = make_instances("vqa")
+    plain = spy(tiny.evaluator("vqa"), instances)
+    config = tiny.adapter.model.generation_config
+    config.repetition_penalty = 50.0
+    config.no_repeat_ngram_size = 1
+    config.suppress_tokens = plain[0]
+    config.do_sample = True
+    assert spy(tiny.evaluator("vqa"), instances) == plain
+
+
+def test_longest_answer_and_stripped_text(tiny, spy):
+    evaluator = tiny.evaluator("vqa", max_new_tokens=3)
+    instances = make_instances("vqa")
+    tokens = spy(evaluator, instances)
+    assert {len(row) for row in tokens} == {3}
+    outcomes = evaluator.outcomes(evaluator.prepare(instances))
+    decode = tiny.processor.tokenizer.decode
+    for item, outcome, row in zip(instances, outcomes, tokens, strict=True):
+        assert outcome.instance_id == item.instance_id
+        assert outcome.prediction == decode(row, skip_special_tokens=True).strip()
+        assert outcome.utility == evaluator.task.utility(outcome.prediction, item)
+        assert outcome.statistics == evaluator.task.statistics(outcome.prediction, item)
+
+
+def forced_by_hand(tiny, evaluator, item, target) -> list[float]:
+    """log p of each target token, from one plain forward of prompt and target."""
+    text = evaluator.text(item)
+    ids = ids_in_context(tiny, text, target)
+    logits = stock_logits(tiny, item.image, text, ids)
+    logprobs = []
+    for place, token in enumerate(ids):
+        row = logits[len(logits) - len(ids) - 1 + place].double()
+        logprobs.append(row[token].item() - math.log(row.exp().sum().item()))
+    return logprobs
+
+
+@pytest.mark.parametrize("task", ["vqa", "ocr", "caption"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_target_log_probabilities(tiny, task, batch_size):
+    evaluator = tiny.evaluator(task, batch_size)
+    instances = make_instances(task)
+    outcomes = [
+        outcome
+        for chunk in evaluator.chunks(instances)
+        for outcome in evaluator.outcomes(evaluator.prepare(chunk))
+    ]
+    target = {"vqa": ["red", "no", "a very odd zebra"], "ocr": ["K8", "EXIT NOW", "b"]}
+    for index, (item, outcome) in enumerate(zip(instances, outcomes, strict=True)):
+        text = target[task][index] if task in target else item.references[0]
+        expected = forced_by_hand(tiny, evaluator, item, text)
+        assert outcome.target_logprob == pytest.approx(sum(expected) / len(expected), abs=1e-5)
+        assert outcome.first_token_logprob == pytest.approx(expected[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_teacher_forcing_under_a_replaced_head(tiny, positions):
+    """'last' is the prompt's last token and the target's tokens, not the batch's last column."""
+    evaluator = tiny.evaluator("vqa")
+    instances = make_instances("vqa")
+    prepared = evaluator.prepare(instances)
+    for layer, head in [(0, 1), (1, 2)]:
+        with torch.no_grad(), applied(tiny.adapter, MeanReplaceHead(layer, head, positions)):
+            means, firsts = forced_logprobs(tiny.adapter, prepared.forced)
+        for row, item in enumerate(instances):
+            length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
+            start = None if positions == "all" else length - 1
+            with edited(tiny, layer, "heads", head_edit(head, N_HEADS, start)):
+                expected = forced_by_hand(tiny, evaluator, item, item.references[0])
+            assert means[row].item() == pytest.approx(sum(expected) / len(expected), abs=1e-5)
+            assert firsts[row].item() == pytest.approx(expected[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_teacher_forcing_its_own_answer_agrees_with_generation(tiny, spy, positions):
+    """Forced with what it generated under an intervention, the model predicts just that."""
+    evaluator = tiny.evaluator("vqa")
+    instances = make_instances("vqa")
+    with applied(tiny.adapter, MeanReplaceHead(0, 1, positions)):
+        answers = spy(evaluator, instances)
+        with torch.no_grad():
+            forced = force(tiny.adapter, evaluator.encode(instances), answers)
+            means, _ = forced_logprobs(tiny.adapter, forced)
+            other = [[(token + 1) % 50 for token in row] for row in answers]
+            worse, _ = forced_logprobs(
+                tiny.adapter, force(tiny.adapter, evaluator.encode(instances), other)
+            )
+    assert (means > worse).all()
+    for row, item in enumerate(instances):
+        length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
+        start = None if positions == "all" else length - 1
+        with edited(tiny, 0, "heads", head_edit(1, N_HEADS, start)):
+            logits = stock_logits(tiny, item.image, evaluator.text(item), answers[row])
+        assert logits[length - 1 : -1].argmax(-1).tolist() == answers[row]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_weights_stop_generation_and_name_the_batch(tiny, value):
+    evaluator = tiny.evaluator("vqa")
+    prepared = evaluator.prepare(make_instances("vqa"))
+    norm = tiny.adapter.language_model.norm.weight
+    before = norm[0].item()
+    try:
+        norm[0] = value
+        with pytest.raises(FloatingPointError, match=r"float32.*vqa/0, vqa/1, vqa/2"):
+            evaluator.outcomes(prepared)
+    finally:
+        norm[0] = before
+
+
+def test_logits_that_break_only_while_decoding_are_noticed(tiny):
+    """`generate` would take some token of NaN logits and go on."""
+    evaluator = tiny.evaluator("vqa")
+    prepared = evaluator.prepare(make_instances("vqa"))
+
+    def spoil(_, args):
+        return (args[0] * float("nan"),) if args[0].shape[1] == 1 else None
+
+    handle = tiny.adapter.layers[1].mlp.down_proj.register_forward_pre_hook(spoil)
+    try:
+        with pytest.raises(FloatingPointError, match="NaN"):
+            evaluator.outcomes(prepared)
+    finally:
+        handle.remove()
+
+
+def test_chunks_keep_order_and_count(tiny):
+    instances = make_instances("vqa", 5)
+    chunks = tiny.evaluator("vqa", 2).chunks(instances)
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+    assert [item for chunk in chunks for item in chunk] == instances
+    assert tiny.evaluator("retrieval").chunks([]) == []

@@ -1,0 +1,157 @@
+"""Top sets, overlap groups and random controls."""
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hones_core import artifacts
+from hones_core.attribution.rankers import order
+from hones_core.neuron_sets import (
+    budget,
+    group_names,
+    group_sets,
+    groups_with,
+    members,
+    overlap_groups,
+    random_set,
+    top_set,
+)
+from hones_core.schemas.masking import OVERLAP_GROUPS
+
+TASKS = ("vqa", "ocr", "caption", "retrieval")
+LAYERS, NEURONS = 4, 12
+neuron = st.tuples(st.integers(0, LAYERS - 1), st.integers(0, NEURONS - 1))
+task_sets = st.fixed_dictionaries({task: st.frozensets(neuron, max_size=20) for task in TASKS})
+
+
+@pytest.mark.parametrize(
+    ("n_total", "expected"),
+    [(32 * 11_008, 3_523), (40 * 13_824, 5_530), (28 * 18_944, 5_304), (4 * 640, 26), (50, 1)],
+)
+def test_budget_of_one_percent(n_total, expected):
+    assert budget(n_total, 0.01) == expected
+
+
+def test_top_set_takes_the_first_ranks_of_one_order():
+    generator = np.random.default_rng(0)
+    shape = (LAYERS, NEURONS)
+    scores = {("a", 0): generator.random(shape), ("a", 1): generator.random(shape)}
+    ranking = pd.concat(
+        [
+            order(grid, np.zeros(shape)).assign(ranker=ranker, seed=seed)
+            for (ranker, seed), grid in scores.items()
+        ]
+    ).sample(frac=1, random_state=0)
+    for (ranker, seed), grid in scores.items():
+        best = sorted(product(range(LAYERS), range(NEURONS)), key=lambda n: -grid[n])
+        assert top_set(ranking, ranker, 0.25, seed) == frozenset(best[:12])
+        assert top_set(ranking, ranker, 1.0, seed) == frozenset(best)
+    with pytest.raises(ValueError, match="no ranker 'b' with seed 0"):
+        top_set(ranking, "b", 0.1)
+    with pytest.raises(ValueError, match="no ranker 'a' with seed 2"):
+        top_set(ranking, "a", 0.1, 2)
+    with pytest.raises(ValueError, match="selects none of the 48 neurons"):
+        top_set(ranking, "a", 0.01)
+
+
+def test_fifteen_groups():
+    names = group_names(TASKS)
+    assert len(names) == len(set(names)) == 15
+    assert Counter(name.count("+") + 1 for name in names) == {1: 4, 2: 6, 3: 4, 4: 1}
+    assert "vqa+caption" in names  # in task order
+    assert names[-1] == "vqa+ocr+caption+retrieval"
+    assert len(groups_with("ocr", TASKS)) == 8
+    assert groups_with("ocr", ("ocr", "ocr_long")) == ["ocr", "ocr+ocr_long"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(task_sets)
+def test_groups_are_disjoint_exhaustive_and_exact(sets):
+    groups = overlap_groups(sets)
+    found = {name: members(groups, name) for name in group_names(TASKS)}
+    assert sum(map(len, found.values())) == len(groups) == len(frozenset().union(*sets.values()))
+    for name, neurons in found.items():
+        inside = name.split("+")
+        expected = {
+            n
+            for n in product(range(LAYERS), range(NEURONS))
+            if all((n in sets[task]) == (task in inside) for task in TASKS)
+        }
+        assert neurons == expected
+    for task in TASKS:  # a task's set is the union of its groups
+        assert frozenset().union(*(found[name] for name in groups_with(task, TASKS))) == sets[task]
+    assert (groups["n_tasks"] == groups["group"].str.count(r"\+") + 1).all() or groups.empty
+
+
+def test_overlap_groups_fit_their_schema_even_without_a_neuron(tmp_path):
+    for index, sets in enumerate([{"vqa": frozenset()}, {"vqa": frozenset([(0, 1)])}]):
+        path = tmp_path / f"{index}.parquet"
+        artifacts.write(path, overlap_groups(sets), OVERLAP_GROUPS, {})
+        assert len(artifacts.read(path, OVERLAP_GROUPS)) == index
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.frozensets(neuron, min_size=1, max_size=20), st.sampled_from(["uniform", "layer_matched"])
+)
+def test_random_sets(like, control):
+    if control == "layer_matched" and max(Counter(n[0] for n in like).values()) > NEURONS // 2:
+        with pytest.raises(ValueError, match="neurons are left"):
+            random_set(like, LAYERS, NEURONS, control, (0, "g", 0))
+        return
+    found = random_set(like, LAYERS, NEURONS, control, (0, "g", 0))
+    assert len(found) == len(like)
+    assert not found & like
+    assert found <= set(product(range(LAYERS), range(NEURONS)))
+    assert found == random_set(like, LAYERS, NEURONS, control, (0, "g", 0))
+    if control == "layer_matched":
+        assert Counter(n[0] for n in found) == Counter(n[0] for n in like)
+
+
+def test_random_sets_depend_on_every_part_of_the_key():
+    like = frozenset((layer, i) for layer in range(LAYERS) for i in range(3))
+    keys = [(0, "g", 0), (1, "g", 0), (0, "h", 0), (0, "g", 1)]
+    assert len({random_set(like, LAYERS, NEURONS, "uniform", key) for key in keys}) == 4
+
+
+def test_random_sets_are_uniform_over_what_is_left():
+    like = frozenset([(0, 0), (0, 1)])
+    counts = Counter(
+        n for trial in range(400) for n in random_set(like, 2, 6, "uniform", (0, "g", trial))
+    )
+    assert len(counts) == 10
+    assert min(counts.values()) > 50  # 80 expected
+    assert max(counts.values()) < 115
+
+
+def test_random_sets_that_cannot_be():
+    with pytest.raises(ValueError, match="only 1 neurons are left for a random control of 3"):
+        random_set(frozenset([(0, 0), (0, 1), (0, 2)]), 1, 4, "uniform", (0,))
+    with pytest.raises(ValueError, match="unknown random control"):
+        random_set(frozenset([(0, 0)]), 1, 4, "matched", (0,))
+
+
+def test_group_sets_of_a_task():
+    sets = {
+        "vqa": frozenset([(0, 0), (0, 1), (1, 2)]),
+        "ocr": frozenset([(0, 0), (2, 5)]),
+        "caption": frozenset([(2, 5)]),
+        "retrieval": frozenset(),
+    }
+    groups = overlap_groups(sets)
+    found = group_sets(groups, "vqa", TASKS, (LAYERS, NEURONS), 3, "uniform", 0)
+    assert set(found) == {(group, trial) for group in ("vqa", "vqa+ocr") for trial in (-1, 0, 1, 2)}
+    assert found["vqa", -1] == {(0, 1), (1, 2)}
+    assert found["vqa+ocr", -1] == {(0, 0)}
+    for (group, trial), neurons in found.items():
+        if trial >= 0:
+            assert len(neurons) == len(found[group, -1])
+            assert not neurons & found[group, -1]
+    assert len({found["vqa", trial] for trial in range(3)}) == 3
+    assert found == group_sets(groups, "vqa", TASKS, (LAYERS, NEURONS), 3, "uniform", 0)
+    assert group_sets(groups, "retrieval", TASKS, (LAYERS, NEURONS), 3, "uniform", 0) == {}
