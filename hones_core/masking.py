@@ -20,12 +20,13 @@ def outcomes_under(
     evaluator: Evaluator,
     instances: Sequence[Instance],
     interventions: dict[Label, Intervention | None],
+    score_targets: bool = False,
 ) -> list[tuple[Label, Outcome]]:
     """Every instance under every intervention (None: unchanged); images are encoded once."""
     results = []
     chunks = evaluator.chunks(instances)
     for chunk in progress(chunks, f"{evaluator.task_name} x {len(interventions)} settings"):
-        prepared = evaluator.prepare(chunk)
+        prepared = evaluator.prepare(chunk, score_targets)
         for label, intervention in interventions.items():
             with applied(evaluator.adapter, *([intervention] if intervention else [])):
                 results += [(label, outcome) for outcome in evaluator.outcomes(prepared)]
@@ -35,7 +36,7 @@ def outcomes_under(
 def predict_base(evaluator: Evaluator, instances: Sequence[Instance]) -> pd.DataFrame:
     """The BASE_PREDICTIONS artifact: the unchanged model on every instance."""
     split = {instance.instance_id: instance.split for instance in instances}
-    results = outcomes_under(evaluator, instances, {"base": None})
+    results = outcomes_under(evaluator, instances, {"base": None}, score_targets=True)
     rows = [
         {
             **prediction_row(outcome),

@@ -47,7 +47,10 @@ def groups_with(task: str, tasks: Sequence[str]) -> list[str]:
 
 
 def overlap_groups(sets: dict[str, NeuronSet]) -> pd.DataFrame:
-    """The OVERLAP_GROUPS artifact: each neuron's exact membership pattern (METHOD 8)."""
+    """The OVERLAP_GROUPS artifact: each neuron's exact membership pattern (METHOD 8).
+
+    `sets` holds each task's top set, in task order, which is also that of the groups' names.
+    """
     rows = []
     for neuron in sorted(frozenset().union(*sets.values())):
         members = [task for task, neurons in sets.items() if neuron in neurons]

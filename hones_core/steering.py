@@ -237,8 +237,8 @@ def _examples(
     negatives = [i for i in range(len(instance.candidates)) if i != positive]
     drawn = generator.choice(negatives, min(n_negatives, len(negatives)), replace=False)
     return [
-        Example(instance, "Yes", instance.candidates[positive]),
-        *(Example(instance, "No", instance.candidates[index]) for index in drawn),
+        Example(instance, task.POSITIVE_WORD, instance.candidates[positive]),
+        *(Example(instance, task.NEGATIVE_WORD, instance.candidates[index]) for index in drawn),
     ]
 
 

@@ -261,6 +261,13 @@ def stock_tokens(tiny: Tiny, image: str, text: str, stop: list[int], n: int = 6)
     return tokens[0, inputs["input_ids"].shape[1] :].tolist()
 
 
+def stock_answer(tiny: Tiny, evaluator: Evaluator, item: Instance) -> str:
+    """The text of `stock_tokens` for an instance's prompt."""
+    tokenizer = tiny.processor.tokenizer
+    tokens = stock_tokens(tiny, item.image, evaluator.text(item), [tokenizer.eos_token_id])
+    return tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
 def ids_in_context(tiny: Tiny, text: str, answer: str) -> list[int]:
     """ids(prompt + answer) after the prompt's ids."""
     tokenizer = tiny.processor.tokenizer

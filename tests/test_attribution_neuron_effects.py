@@ -8,7 +8,14 @@ from model_support import edited, head_edit, make_instances, stock_last_z
 
 from hones_core import artifacts
 from hones_core.attribution.hones import base_contributions, score_neurons
-from hones_core.attribution.neuron_effects import measure_neuron_effects, target_directions
+from hones_core.attribution.neuron_effects import (
+    last_token_activations,
+    measure_neuron_effects,
+    target_directions,
+    write_in_weights,
+)
+from hones_core.engine.evaluate import Evaluator
+from hones_core.models import load_model
 from hones_core.schemas.neurons import NEURON_EFFECTS
 
 pytest_plugins = ["model_fixtures"]
@@ -89,6 +96,30 @@ def test_batch_size_does_not_matter(tiny):
         for size in (1, 3)
     )
     pd.testing.assert_frame_equal(one, three, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_products_are_float32_in_half_precision(tiny, dtype):
+    """c of a half-precision model: its own z and W, multiplied in float32."""
+    adapter = load_model(str(tiny.folder), "llava", dtype, "cpu")
+    evaluator = Evaluator(adapter, "vqa", tiny.images, 4)
+    instances = make_instances("vqa")
+    effects = measure_neuron_effects(evaluator, instances, instances, HEADS[:1])
+    directions = target_directions(evaluator, instances, instances)
+    with torch.no_grad():
+        z = last_token_activations(adapter, evaluator.encode(instances))
+        weights = write_in_weights(adapter, directions)
+    assert z.dtype == weights.dtype == torch.float32
+    total = np.zeros((2, 24))
+    for row in range(3):
+        for layer in range(2):
+            columns = adapter.layers[layer].mlp.down_proj.weight.double()
+            for neuron in range(24):
+                product = (columns[:, neuron] @ directions[row].double()).item()
+                total[layer, neuron] += z[row, layer, neuron].item() * product
+    np.testing.assert_allclose(
+        grid_of(effects, -1, -1, "contribution"), total / 3, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_retrieval_looks_at_positives_only(tiny):

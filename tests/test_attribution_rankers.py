@@ -86,6 +86,17 @@ def test_activation_rankers(measured, tmp_path):
     )
 
 
+def test_mirrored_shares_tie_in_entropy(measured):
+    """Rounding of p ln p must not order neurons that are active in k and in n - k samples."""
+    shares = np.array([19, 1, 3, 17, 1, 19, 17, 3, 4, 16, 16, 4]) / 20
+    assert len(set(bernoulli_entropy(shares))) > 3
+    measured.activations["active_fraction"] = shares
+    found = places(rank_neurons(measured, ["ape"], [0]), "ape")
+    neurons = [(layer, neuron) for layer in range(3) for neuron in range(4)]
+    distance = {n: round(abs(share - 0.5), 9) for n, share in zip(neurons, shares, strict=True)}
+    assert found == sorted(neurons, key=lambda n: (distance[n], n))
+
+
 def test_hones(measured):
     ranking = rank_neurons(measured, ["hones"], seeds=[])
     effects = measured.neuron_effects
@@ -110,10 +121,10 @@ def test_random_orders(measured):
 
 
 def test_random_is_uniform_over_neurons(measured):
-    first = [places(rank_neurons(measured, ["random"], [s]), "random", s)[0] for s in range(300)]
+    first = [places(rank_neurons(measured, ["random"], [s]), "random", s)[0] for s in range(100)]
     counts = pd.Series(first).value_counts()
     assert len(counts) == 12
-    assert counts.max() < 60  # 25 expected
+    assert counts.max() < 22  # 8 expected
 
 
 def test_ties_fall_to_the_second_criterion_then_to_layer_and_index():

@@ -10,12 +10,14 @@ from model_support import (
     head_edit,
     ids_in_context,
     make_instances,
+    random_model,
     stock_logits,
     stock_tokens,
 )
 
-from hones_core.engine.evaluate import force, forced_logprobs
+from hones_core.engine.evaluate import Evaluator, force, forced_logprobs
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons, applied
+from hones_core.models.llava import LlavaAdapter
 
 pytest_plugins = ["model_fixtures"]
 
@@ -126,12 +128,17 @@ def test_the_checkpoints_own_generation_settings_do_not_leak_in(tiny, spy):
     """Greedy is greedy, whatever penalties the checkpoint's generation config asks for."""
     instances = make_instances("vqa")
     plain = spy(tiny.evaluator("vqa"), instances)
-    config = tiny.adapter.model.generation_config
+    model = random_model()
+    config = model.generation_config
     config.repetition_penalty = 50.0
     config.no_repeat_ngram_size = 1
     config.suppress_tokens = plain[0]
     config.do_sample = True
-    assert spy(tiny.evaluator("vqa"), instances) == plain
+    config.eos_token_id = [plain[1][1], plain[0][-1]]
+    adapter = LlavaAdapter(model, tiny.adapter.tokenizer, tiny.adapter.image_processor)
+    assert adapter.stop_ids == [plain[1][1], plain[0][-1]]
+    found = spy(Evaluator(adapter, "vqa", tiny.images, 4, 6), instances)
+    assert found == [cut(row, adapter.stop_ids) for row in plain]
 
 
 def test_longest_answer_and_stripped_text(tiny, spy):

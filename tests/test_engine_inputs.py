@@ -1,5 +1,6 @@
 """What stops a model step before it works, and the progress that it prints."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pandas as pd
@@ -54,7 +55,7 @@ def test_instances_of_the_splits(rule):
 def test_a_smaller_sample_is_part_of_a_larger_one(rule):
     samples = [set(ids(read_instances(rule, ("discovery", "test"), n))) for n in range(1, 7)]
     assert [len(sample) for sample in samples] == [1, 2, 3, 4, 5, 6]
-    assert all(small < large for small, large in zip(samples, samples[1:], strict=False))
+    assert all(small < large for small, large in pairwise(samples))
     with pytest.raises(ValueError, match=r"7 vqa instances .* hold only 6"):
         read_instances(rule, ("discovery", "test"), 7)
 
@@ -65,6 +66,11 @@ def test_a_missing_image_stops_before_any_work(rule, tmp_path):
     rule.params.cfg["image_folder"] = str(folder)
     with pytest.raises(ImageError, match=r"0\.png.*3 of the 3 images"):
         read_instances(rule, ("discovery",))
+
+
+def test_unknown_task(tiny):
+    with pytest.raises(ValueError, match="known tasks are vqa"):
+        tiny.evaluator("grounding")
 
 
 def test_evaluator_of_a_rule(rule):

@@ -1,9 +1,11 @@
 """Head effects against one-by-one runs; the order of the heads against its definition."""
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
-from model_support import edited, head_edit, make_instances, stock_tokens
+from model_support import edited, head_edit, make_instances, stock_answer
 
 from hones_core import artifacts
 from hones_core.head_ranking import rank_heads
@@ -35,11 +37,9 @@ def test_utilities_are_those_of_stock_generation(tiny, positions):
     evaluator = tiny.evaluator("ocr", 2)
     start = None if positions == "all" else -1
     instances = make_instances("ocr")
-    stop = [tiny.processor.tokenizer.eos_token_id]
 
     def said(item):
-        tokens = stock_tokens(tiny, item.image, evaluator.text(item), stop)
-        return tiny.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        return stock_answer(tiny, evaluator, item)
 
     instances = [
         type(item)(**{**vars(item), "references": (said(item) or "x",)}) for item in instances
@@ -114,15 +114,18 @@ def test_ties_fall_to_log_probability_then_to_layer_and_head():
 
 def test_rounding_of_sums_does_not_break_ties():
     """The same losses on other samples are a tie, which the log-probability decides."""
-    losses = [0.3, 0.6, 0.9, 0.1, 0.7]
-    base = [(1.0, -1.0, -1.0)] * 5
-    head_a = [(1 - loss, -1.1, -1.0) for loss in losses]
-    orders = [losses[k:] + losses[:k] for k in range(5)]
-    assert len({float(np.mean(order)) for order in orders}) > 1  # as plain means differ
-    for order in orders:
-        head_b = [(1 - loss, -1.2, -1.0) for loss in order]
-        values = {(-1, -1): base, (0, 0): head_a, (0, 1): head_b}
-        assert rank_heads(effects_frame(values), "task_metric", 1)["head"].tolist() == [1, 0]
+
+    def plain_mean(losses) -> float:
+        return float(np.mean([1.0 - (1 - loss) for loss in losses]))
+
+    orders = sorted(permutations([0.3, 0.6, 0.9, 0.1, 0.7]), key=plain_mean)
+    assert plain_mean(orders[0]) < plain_mean(orders[-1])
+    values = {
+        (-1, -1): [(1.0, -1.0, -1.0)] * 5,
+        (0, 0): [(1 - loss, -1.1, -1.0) for loss in orders[-1]],
+        (0, 1): [(1 - loss, -1.2, -1.0) for loss in orders[0]],
+    }
+    assert rank_heads(effects_frame(values), "task_metric", 1)["head"].tolist() == [1, 0]
 
 
 def test_row_order_does_not_matter():

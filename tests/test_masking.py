@@ -6,7 +6,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import torch
-from model_support import Tiny, instance, make_instances, stock_logits, stock_tokens
+from model_support import Tiny, instance, make_instances, stock_answer, stock_logits
 from transformers import LlavaForConditionalGeneration
 
 from hones_core import artifacts
@@ -34,12 +34,6 @@ def without(tiny, neurons) -> Tiny:
     return Tiny(tiny.folder, tiny.images, tiny.adapter, stock, tiny.processor)
 
 
-def said(model, evaluator, item) -> str:
-    stop = [model.processor.tokenizer.eos_token_id]
-    tokens = stock_tokens(model, item.image, evaluator.text(item), stop)
-    return model.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-
-
 @pytest.mark.parametrize("neurons", [NEURONS, EVERYTHING], ids=["some", "all"])
 def test_masking_is_a_model_without_the_columns(tiny, neurons):
     evaluator = tiny.evaluator("vqa", 2)
@@ -48,9 +42,9 @@ def test_masking_is_a_model_without_the_columns(tiny, neurons):
     frame = predict_masked(evaluator, instances, {("x", 0): neurons}, LABELS)
     found = frame.set_index("instance_id")["prediction"]
     assert [found[item.instance_id] for item in instances] == [
-        said(copied, evaluator, item) for item in instances
+        stock_answer(copied, evaluator, item) for item in instances
     ]
-    assert any(found[item.instance_id] != said(tiny, evaluator, item) for item in instances)
+    assert any(found[item.instance_id] != stock_answer(tiny, evaluator, item) for item in instances)
     with torch.no_grad(), applied(tiny.adapter, ZeroNeurons.of(neurons)):
         batch = evaluator.encode(instances)
         logits = tiny.adapter.logits(tiny.adapter.hidden_states(batch))

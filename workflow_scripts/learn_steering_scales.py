@@ -23,9 +23,10 @@ with step(snakemake):
     )
     bank = Bank(neurons)
     amplified = cfg.pop("fixed_amplification") - 1
+    instances = read_instances(snakemake, ("development",))
     scales, curve = learn_scales(
         open_evaluator(snakemake),
-        read_instances(snakemake, ("development",)),
+        instances,
         bank,
         Training(**cfg, seed=snakemake.params.cfg["seed"]),
     )

@@ -8,9 +8,10 @@ from workflow_scripts.step import provenance, step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
+    instances = read_instances(snakemake, ("discovery",), cfg["samples"])
     statistics = measure_activations(
         open_evaluator(snakemake),
-        read_instances(snakemake, ("discovery",), cfg["samples"]),
+        instances,
         aggregate=cfg["aggregate"],
         activation=cfg["activation"],
         threshold=cfg["threshold"],

@@ -10,9 +10,10 @@ from workflow_scripts.step import provenance, step
 with step(snakemake):
     cfg = snakemake.params.cfg
     heads = artifacts.read(snakemake.input.heads, HEAD_RANKING).query("selected")
+    instances = read_instances(snakemake, ("discovery",), cfg["samples"])
     effects = measure_neuron_effects(
         open_evaluator(snakemake),
-        instances=read_instances(snakemake, ("discovery",), cfg["samples"]),
+        instances,
         documents=read_instances(snakemake, ("discovery",)),
         heads=list(zip(heads["layer"].tolist(), heads["head"].tolist(), strict=True)),
         clip=cfg["clip"],

@@ -41,7 +41,8 @@ def read_instances(
     asked for.
     """
     frame = artifacts.read(snakemake.input.instances, INSTANCES)
-    found = [instance for instance in to_instances(frame) if instance.split in splits]
+    instances = to_instances(frame)
+    found = [instance for split in splits for instance in instances if instance.split == split]
     if samples is not None:
         if samples > len(found):
             raise ValueError(

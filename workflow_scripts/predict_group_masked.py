@@ -9,8 +9,8 @@ from workflow_scripts.step import provenance, step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
-    evaluator = open_evaluator(snakemake)
     instances = read_instances(snakemake, ("development", "test"))
+    evaluator = open_evaluator(snakemake)
     sets = group_sets(
         artifacts.read(snakemake.input.groups, OVERLAP_GROUPS),
         snakemake.wildcards.task,
@@ -20,9 +20,7 @@ with step(snakemake):
         random_control=cfg["random_control"],
         seed=cfg["seed"],
     )
-    predictions = predict_masked(
-        evaluator, instances, sets, columns=lambda label: {"group": label[0], "trial": label[1]}
-    )
+    predictions = predict_masked(evaluator, instances, sets, ("group", "trial"))
     split = {instance.instance_id: instance.split for instance in instances}
     predictions["split"] = predictions["instance_id"].map(split)
     artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, provenance(snakemake))

@@ -13,10 +13,6 @@ with step(snakemake):
     ratio = snakemake.params.cfg["top_ratio"]
     orders = ranking[["ranker", "seed"]].drop_duplicates().itertuples(index=False)
     sets = {(ranker, seed): top_set(ranking, ranker, ratio, seed) for ranker, seed in orders}
-    predictions = predict_masked(
-        open_evaluator(snakemake),
-        read_instances(snakemake, ("test",)),
-        sets,
-        columns=lambda label: {"ranker": label[0], "seed": label[1]},
-    )
+    instances = read_instances(snakemake, ("test",))
+    predictions = predict_masked(open_evaluator(snakemake), instances, sets, ("ranker", "seed"))
     artifacts.write(snakemake.output[0], predictions, MASKED_PREDICTIONS, provenance(snakemake))

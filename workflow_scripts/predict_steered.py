@@ -8,7 +8,6 @@ from workflow_scripts.step import provenance, step
 
 with step(snakemake):
     scales = artifacts.read(snakemake.input.scales, STEERING_SCALES)
-    predictions = predict_steered(
-        open_evaluator(snakemake), read_instances(snakemake, ("test",)), scales
-    )
+    instances = read_instances(snakemake, ("test",))
+    predictions = predict_steered(open_evaluator(snakemake), instances, scales)
     artifacts.write(snakemake.output[0], predictions, STEERED_PREDICTIONS, provenance(snakemake))

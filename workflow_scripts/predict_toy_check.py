@@ -10,10 +10,7 @@ from workflow_scripts.step import provenance, step
 
 with step(snakemake):
     effects = artifacts.read(snakemake.input.effects, NEURON_EFFECTS)
-    predictions = predict_masked(
-        open_evaluator(snakemake),
-        read_instances(snakemake, ("test",)),
-        sets_to_mask(effects, snakemake.params.cfg["seed"]),
-        columns=lambda label: {"setting": label[0], "trial": label[1]},
-    )
+    sets = sets_to_mask(effects, snakemake.params.cfg["seed"])
+    instances = read_instances(snakemake, ("test",))
+    predictions = predict_masked(open_evaluator(snakemake), instances, sets, ("setting", "trial"))
     artifacts.write(snakemake.output[0], predictions, TOY_CHECK_PREDICTIONS, provenance(snakemake))

@@ -43,9 +43,9 @@ def activation_probability(measured: Measurements, seed: int) -> Scores:
 
 
 def activation_entropy(measured: Measurements, seed: int) -> Scores:
-    """APE: the Bernoulli entropy of AP, highest first."""
+    """APE: the Bernoulli entropy of AP, highest first; p and 1 - p tie."""
     probability, ties = _grid(measured.activations, "active_fraction")
-    return bernoulli_entropy(probability), ties
+    return np.round(bernoulli_entropy(probability), 12), ties
 
 
 def random(measured: Measurements, seed: int) -> Scores:

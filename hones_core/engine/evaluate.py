@@ -9,6 +9,8 @@ intervened results are paired (METHOD 13).
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +26,7 @@ from transformers import (
 
 from hones_core.benchmark.images import open_image
 from hones_core.models.adapter import Adapter, Batch
-from hones_core.tasks import TASKS
+from hones_core.tasks import get_task
 from hones_core.tasks.instances import Instance
 
 
@@ -33,7 +35,8 @@ class Outcome:
     """What one instance gave: text (retrieval: best candidate), utility and log-probabilities.
 
     utility in [0, 1]; statistics as `tasks` sums them; target_logprob is the mean over the
-    target's tokens, first_token_logprob that of the first, both teacher-forced, in nat.
+    target's tokens, first_token_logprob that of the first, both teacher-forced, in nat; NaN where
+    the chunk was prepared without targets.
     """
 
     instance_id: str
@@ -59,11 +62,11 @@ class Forced:
 
 @dataclass(frozen=True)
 class PreparedGeneration:
-    """A chunk of instances of a generation task, ready to run."""
+    """A chunk of instances of a generation task, ready to run; `forced` if targets are scored."""
 
     instances: Sequence[Instance]
     batch: Batch
-    forced: Forced
+    forced: Forced | None
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,17 @@ class Evaluator:
     ):
         self.adapter = adapter
         self.task_name = task
-        self.task: ModuleType = TASKS[task]
+        self.task: ModuleType = get_task(task)
         self.image_folder = Path(image_folder)
         self.batch_size = batch_size
         self.generation = greedy_config(adapter, max_new_tokens)
-        # `generate` fills what a config leaves open from the checkpoint's own (penalties, bans).
-        adapter.model.generation_config = self.generation
 
     def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
-        """The instances in fixed chunks for `prepare`, in the given order."""
+        """The instances in fixed chunks for `prepare`, in the given order.
+
+        A chunk holds one split only, so that a split's batches, and with them its rounding errors,
+        are the same whatever else is run.
+        """
         size = self.batch_size
         if self.task.KIND == "ranking" and instances:
             size = max(1, size // max(len(instance.candidates) for instance in instances))
@@ -116,12 +121,20 @@ class Evaluator:
         """The instances in fixed batches of one prompt each, in the given order."""
         return _split(instances, self.batch_size)
 
-    def prepare(self, instances: Sequence[Instance]) -> PreparedGeneration | PreparedRanking:
-        """Read the images and encode the prompts of one chunk."""
+    def prepare(
+        self, instances: Sequence[Instance], score_targets: bool = True
+    ) -> PreparedGeneration | PreparedRanking:
+        """Read the images and encode the prompts of one chunk.
+
+        Without `score_targets` the generation tasks' log-probabilities, which cost a forward pass
+        of their own, are left out.
+        """
         with torch.inference_mode():
             if self.task.KIND == "ranking":
                 return self._prepare_ranking(instances)
             batch = self.encode(instances)
+            if not score_targets:
+                return PreparedGeneration(instances, batch, None)
             targets = [self.target_ids(instance)[0] for instance in instances]
             return PreparedGeneration(instances, batch, force(self.adapter, batch, targets))
 
@@ -170,7 +183,9 @@ class Evaluator:
         )
         decoded = self.adapter.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         texts = [text.strip() for text in decoded]
-        target_logprob, first_logprob = forced_logprobs(self.adapter, prepared.forced)
+        target_logprob = first_logprob = torch.full((len(texts),), float("nan"))
+        if prepared.forced is not None:
+            target_logprob, first_logprob = forced_logprobs(self.adapter, prepared.forced)
         return [
             Outcome(
                 instance.instance_id,
@@ -193,15 +208,21 @@ class Evaluator:
         ]
         shared = _common_prefix(prompts)
         suffixes = [ids[shared:] for ids in prompts]
+        if any(self.adapter.image_token in suffix for suffix in suffixes):
+            raise ValueError(
+                "a candidate text holds the image's placeholder, or the prompts differ before it; "
+                f"the queries are {', '.join(instance.instance_id for instance in instances)}"
+            )
         whole = self.encode(instances)  # with the positive candidate, whose suffix is cut off
         prefixes = []
         for row, instance in enumerate(instances):
             ids = self.adapter.tokenizer(self.text(instance))["input_ids"]
             start = int((whole.attention_mask[row] == 0).sum())
             prefixes.append((row, start, whole.input_ids.shape[1] - (len(ids) - shared)))
-        yes, no = (self._first_id(instances[0], word) for word in ("Yes", "No"))
+        words = (self.task.POSITIVE_WORD, self.task.NEGATIVE_WORD)
+        yes, no = (self._first_id(instances[0], word) for word in words)
         if yes == no:
-            raise ValueError("the answers Yes and No start with the same token in context")
+            raise ValueError(f"the answers {words} start with the same token in context")
         suffix_ids, mask = _pad_right(suffixes, self.adapter)
         counts = torch.tensor([len(instance.candidates) for instance in instances])
         owner = torch.arange(len(instances)).repeat_interleave(counts).to(self.adapter.device)
@@ -238,17 +259,14 @@ class Evaluator:
 
 def greedy_config(adapter: Adapter, max_new_tokens: int) -> GenerationConfig:
     """Greedy decoding without any penalty (METHOD 2); end-of-sequence ids are the model's own."""
-    stop = adapter.model.generation_config.eos_token_id
-    if stop is None:
-        stop = adapter.tokenizer.eos_token_id
     pad = adapter.tokenizer.pad_token_id
     return GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens,
         repetition_penalty=1.0,
-        eos_token_id=stop,
-        pad_token_id=pad if pad is not None else (stop if isinstance(stop, int) else stop[0]),
+        eos_token_id=adapter.stop_ids,
+        pad_token_id=adapter.stop_ids[0] if pad is None else pad,
     )
 
 
@@ -320,7 +338,11 @@ class _RefuseNonFinite(LogitsProcessor):
 
 
 def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]:
-    return [instances[start : start + size] for start in range(0, len(instances), size)]
+    chunks: list[Sequence[Instance]] = []
+    for _, group in groupby(instances, key=attrgetter("split")):
+        rows = list(group)
+        chunks += [rows[start : start + size] for start in range(0, len(rows), size)]
+    return chunks
 
 
 def _length_mask(lengths: Tensor, width: int) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import Cache
+from transformers import Cache, GenerationConfig
 
 
 class ModelError(Exception):
@@ -38,7 +38,8 @@ class Adapter:
     """One loaded model with uniform access to what HONES intervenes on.
 
     Attributes: n_layers, n_heads (query heads per layer), head_dim, n_neurons (per layer),
-    layers (decoder layers), unembedding (U, [V, d]), device, dtype.
+    layers (decoder layers), unembedding (U, [V, d]), stop_ids (tokens that end an answer), device,
+    dtype.
 
     `answer_positions` is set while `hidden_states` runs, for interventions at the positions that
     give the answer: a mask [B, T] of the prompt's last token and what follows it, or None where
@@ -54,6 +55,7 @@ class Adapter:
         self.tokenizer.padding_side = "left"
         self.image_processor = image_processor
         self.revision = revision
+        self.stop_ids = self._take_stop_ids()
         self.answer_positions: Tensor | None = None
         text = model.config.get_text_config()
         self.layers = self.language_model.layers
@@ -74,6 +76,11 @@ class Adapter:
     def unembedding(self) -> Tensor:
         """U, [vocabulary, d]."""
         return self.model.lm_head.weight
+
+    @property
+    def image_token(self) -> int:
+        """Id of the token that stands for the image in a prompt."""
+        return self.model.config.image_token_id
 
     @property
     def device(self) -> torch.device:
@@ -151,6 +158,17 @@ class Adapter:
                 f"{self.family}: some logits are {what} in {self.dtype}; use float32 or bfloat16 "
                 "as the model's dtype in the config, or smaller scales if the model is steered"
             )
+
+    def _take_stop_ids(self) -> list[int]:
+        """The end-of-sequence ids, all that is kept of the checkpoint's own generation config.
+
+        `generate` would fill whatever its caller leaves open from that config: penalties, bans.
+        """
+        stop = self.model.generation_config.eos_token_id
+        if stop is None:
+            stop = self.tokenizer.eos_token_id
+        self.model.generation_config = GenerationConfig()
+        return [stop] if isinstance(stop, int) else list(stop)
 
     def _check_layers(self, text) -> None:
         """Refuse a model whose layers are not what the interventions assume."""

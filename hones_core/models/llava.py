@@ -28,7 +28,7 @@ class LlavaAdapter(Adapter):
         ]
         tokens = self.tokenizer(expanded, return_tensors="pt", padding=True)
         input_ids = tokens["input_ids"].to(self.device)
-        is_image = input_ids == self.model.config.image_token_id
+        is_image = input_ids == self.image_token
         expected = sum(len(feature) for feature in features)
         if int(is_image.sum()) != expected:
             raise ModelError(

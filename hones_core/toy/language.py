@@ -43,14 +43,14 @@ def facts_of(scene: Scene) -> Facts:
     return Facts(tuple(thing.kind for thing in scene.things), len(scene.plates))
 
 
-def _pick(rng: np.random.Generator, usual: str, other: str, p_usual: float = 0.7) -> str:
+def _pick(rng: np.random.Generator, usual: str, other: str, p_usual: float = 0.8) -> str:
     return usual if rng.random() < p_usual else other
 
 
 def _thing_phrase(rng: np.random.Generator, kind: Kind) -> list[str]:
     colour = _pick(rng, kind[0], COLOURS[kind[0]].synonym)
     shape = _pick(rng, kind[1], SHAPES[kind[1]].synonym)
-    return ["an" if colour[0] in "aeiou" else "a", colour, shape]
+    return [colour, shape]
 
 
 def _plates_phrase(rng: np.random.Generator, n_plates: int) -> list[str]:
@@ -59,30 +59,33 @@ def _plates_phrase(rng: np.random.Generator, n_plates: int) -> list[str]:
 
 
 def write_caption(rng: np.random.Generator, facts: Facts) -> Sentence:
-    """Put facts into one of five sentence patterns; the plain one is the most frequent."""
+    """Put facts into one of four sentence patterns; the plain one is the most frequent.
+
+    There are no articles: a caption's first token then names something that is in the image.
+    """
     phrases: list[tuple[list[str], Kind | None]] = [
         (_thing_phrase(rng, kind), kind) for kind in facts.kinds
     ]
     plates = (_plates_phrase(rng, facts.n_plates), None)
     pattern = rng.random()
-    if pattern < 0.15 and len(phrases) == 2:
+    if pattern < 0.12 and len(phrases) == 2:
         left, right = phrases
         if rng.random() < 0.5:
             parts = [left, "to the left of", right, "with", plates]
         else:
             parts = [right, "to the right of", left, "with", plates]
-    elif pattern < 0.3:
+    elif pattern < 0.24:
         parts = [plates, "and"]
         for phrase in phrases:
             parts += [phrase, "and"]
         parts.pop()
     else:
-        if rng.random() < 0.2:
+        if rng.random() < 0.15:
             phrases = phrases[::-1]
-        parts = ["there is"] if pattern < 0.4 else []
+        parts = []
         for phrase in phrases:
             parts += [phrase, "and"]
-        parts[-1] = "near" if pattern < 0.5 else "with"
+        parts[-1] = "near" if pattern < 0.36 else "with"
         parts.append(plates)
     words: list[str] = []
     claims = []

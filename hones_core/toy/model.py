@@ -147,6 +147,7 @@ def initialise(model: LlavaForConditionalGeneration, seed: int) -> None:
         attention = layer.self_attn
         attention.k_proj.weight.copy_(attention.q_proj.weight)
     _near_synonyms(model, generator)
+    _paired_answers(model)
 
 
 @torch.no_grad()
@@ -157,6 +158,21 @@ def _near_synonyms(model: LlavaForConditionalGeneration, generator: torch.Genera
     for name, entry in {**COLOURS, **SHAPES}.items():
         noise = 0.1 * torch.randn(table.shape[1], generator=generator)
         table[ids["\u0120" + entry.synonym]] = table[ids["\u0120" + name]] + noise
+
+
+@torch.no_grad()
+def _paired_answers(model: LlavaForConditionalGeneration) -> None:
+    """Let a word start with one direction to be written in, at the start of an answer or within.
+
+    No starts as the opposite of Yes: evidence for the one is evidence against the other.
+    """
+    ids = build_tokenizer().get_vocab()
+    table = model.lm_head.weight
+    for word, index in ids.items():
+        spaced = ids.get("\u0120" + word)
+        if spaced is not None:
+            table[spaced] = table[index] + 0.3 * table[spaced]
+    table[ids["No"]] = -table[ids["Yes"]]
 
 
 def build_model(arch: Architecture, seed: int) -> LlavaForConditionalGeneration:

@@ -90,6 +90,17 @@ class Taps:
             total = total + (z[where].abs() * lengths).mean()
         return total / len(self.layers)
 
+    def false_yes(self, where: Tensor, yes_minus_no: Tensor) -> Tensor:
+        """Mean over `where` of what neurons write towards Yes, where the answer is No.
+
+        Where only this is low, Yes is not said by default and taken back, but said on a match.
+        """
+        total = self.middle.new_zeros(())
+        for layer, z in zip(self.layers, self.activations, strict=True):
+            towards = yes_minus_no @ layer.mlp.down_proj.weight
+            total = total + (z[where] * towards).clamp(min=0).mean()
+        return total / len(self.layers)
+
 
 def image_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
     """Return the projected patches, [B, 64, d]."""

@@ -23,7 +23,7 @@ GRID = SIDE // PATCH
 GLYPH_HEIGHT = 14  # pixels
 MAX_CHARACTERS = 5
 TINT = 12.0  # standard deviation of a thing's paint, per channel of 0..255
-NOISE = (5.0, 15.0)  # range of an image's noise, standard deviation in 0..255
+NOISE = (5.0, 18.0)  # range of an image's noise, standard deviation in 0..255
 Kind = tuple[str, str]  # colour, shape
 SEED_SPACES = {"training": 1, "evaluation": 2}
 
@@ -32,9 +32,9 @@ _GROUNDS = ((236, 236, 230), (222, 232, 242), (242, 232, 214), (224, 240, 222), 
 _INKS = (
     ((250, 250, 250), (15, 15, 15)),
     ((25, 25, 30), (240, 240, 240)),
-    ((255, 246, 200), (90, 50, 20)),
-    ((196, 200, 205), (80, 84, 90)),
-    ((70, 90, 80), (190, 205, 190)),
+    ((255, 246, 200), (120, 80, 50)),
+    ((190, 195, 200), (135, 139, 145)),
+    ((80, 100, 90), (130, 150, 140)),
 )
 
 

@@ -25,7 +25,7 @@ from hones_core.toy.objectives import (
     image_features,
     read_packs,
 )
-from hones_core.toy.training_data import Batch, Mix, training_batch
+from hones_core.toy.training_data import IGNORED, Batch, Mix, training_batch
 from hones_core.toy.vocabulary import FastEncoder, build_tokenizer
 
 STATE_FILE = "training_state.pt"
@@ -38,19 +38,20 @@ class Recipe:
     seed: int = 0
     architecture: Architecture = field(default_factory=Architecture)
     mix: Mix = field(default_factory=Mix)
-    tower_steps: int = 250
+    tower_steps: int = 600
     tower_batch: int = 32
-    tower_rate: float = 2e-3
+    tower_rate: float = 3e-3
     steps: int = 1500
-    batch: int = 16
+    batch: int = 8
     rate: float = 2e-3
-    warmup: int = 50
+    warmup: int = 100
     weight_decay: float = 0.05
     patch_weight: float = 0.2
-    claim_weight: float = 0.5
+    claim_weight: float = 1.0
     claim_layer: int = 1
-    copy_weight: float = 0.5  # falls to zero over the first two thirds of the steps
-    sparsity: float = 0.5
+    copy_weight: float = 1.0  # falls to zero over the first two thirds of the steps
+    sparsity: float = 15.0
+    false_yes_weight: float = 10.0
     sparsity_from: float = 0.3  # share of the steps after which sparsity is asked for
 
 
@@ -77,7 +78,7 @@ class Progress:
             return
         done = step + 1 - self.first
         left = (time.monotonic() - self.begin) / done * (self.steps - step - 1)
-        means = " ".join(f"{k} {sum(v) / len(v):.3f}" for k, v in self.sums.items())
+        means = " ".join(f"{k} {sum(v) / len(v):.3g}" for k, v in self.sums.items())
         print(
             f"{self.stage} {step + 1}/{self.steps} {means} rate {rate:.1e} "
             f"left {left / 60:.1f} min",
@@ -143,9 +144,10 @@ class Trainer:
         table = self.model.model.language_model.embed_tokens.weight
         patches, _ = self.auxiliary.patch_loss(features, table, batch.labels)
         claims, judged = claim_loss(self.auxiliary, batch, self.taps.middle)
-        segments = torch.zeros(batch.positions.shape, dtype=torch.bool, device=self.device)
-        segments[:, -batch.ids.shape[1] :] = batch.targets != -100
-        written = self.taps.written(segments)
+        written = self.taps.written(self._positions(batch, batch.targets != IGNORED))
+        yes, no = (self.model.lm_head.weight[self.encoder.ids[word]] for word in ("Yes", "No"))
+        denied = self._positions(batch, batch.targets == self.encoder.ids["No"])
+        false_yes = self.taps.false_yes(denied, yes - no)
         copied = copy_loss(self.model, batch, hidden)
         fade = max(0.0, 1 - 1.5 * step / recipe.steps)
         ramp = min(1.0, max(0.0, step / recipe.steps - recipe.sparsity_from) / 0.1)
@@ -155,6 +157,7 @@ class Trainer:
             + recipe.claim_weight * claims
             + fade * recipe.copy_weight * copied
             + ramp * recipe.sparsity * written
+            + recipe.false_yes_weight * false_yes
         )
         self._update(total, rate)
         return {
@@ -163,7 +166,14 @@ class Trainer:
             "claims": judged,
             "copied": copied.item(),
             "written": written.item(),
+            "false_yes": false_yes.item(),
         }
+
+    def _positions(self, batch: Batch, chosen: torch.Tensor) -> torch.Tensor:
+        """Widen a choice of segment positions [B, T] to all positions [B, S]."""
+        where = torch.zeros(batch.positions.shape, dtype=torch.bool, device=self.device)
+        where[:, -chosen.shape[1] :] = chosen
+        return where
 
     def run(self, stage: str, after: int, folder: Path) -> None:
         """Run one stage from the step reached, saving the state every so often."""

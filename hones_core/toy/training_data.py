@@ -27,12 +27,12 @@ _STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 class Mix:
     """How often each task is asked of an image, and how much its answers weigh in the loss."""
 
-    boxed: float = 0.8
-    questions: int = 4
+    boxed: float = 0.9
+    questions: int = 5
     candidates: int = 4
     yes: float = 0.4
     weights: tuple[tuple[str, float], ...] = (
-        ("vqa", 1.5),
+        ("vqa", 2.5),
         ("ocr", 1.0),
         ("caption", 0.5),
         ("retrieval", 2.0),
