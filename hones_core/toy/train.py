@@ -51,7 +51,7 @@ class Recipe:
     claim_layer: int = 1
     copy_weight: float = 1.0  # falls to zero over the first two thirds of the steps
     sparsity: float = 15.0
-    false_yes_weight: float = 10.0
+    misplaced_weight: float = 6.0
     sparsity_from: float = 0.3  # share of the steps after which sparsity is asked for
 
 
@@ -145,9 +145,10 @@ class Trainer:
         patches, _ = self.auxiliary.patch_loss(features, table, batch.labels)
         claims, judged = claim_loss(self.auxiliary, batch, self.taps.middle)
         written = self.taps.written(self._positions(batch, batch.targets != IGNORED))
-        yes, no = (self.model.lm_head.weight[self.encoder.ids[word]] for word in ("Yes", "No"))
-        denied = self._positions(batch, batch.targets == self.encoder.ids["No"])
-        false_yes = self.taps.false_yes(denied, yes - no)
+        words = [self.encoder.ids[word] for word in ("Yes", "No")]
+        affirmed, denied = (self._positions(batch, batch.targets == word) for word in words)
+        yes, no = self.model.lm_head.weight[words]
+        misplaced = self.taps.misplaced(affirmed, denied, yes - no)
         copied = copy_loss(self.model, batch, hidden)
         fade = max(0.0, 1 - 1.5 * step / recipe.steps)
         ramp = min(1.0, max(0.0, step / recipe.steps - recipe.sparsity_from) / 0.1)
@@ -156,8 +157,7 @@ class Trainer:
             + recipe.patch_weight * patches
             + recipe.claim_weight * claims
             + fade * recipe.copy_weight * copied
-            + ramp * recipe.sparsity * written
-            + recipe.false_yes_weight * false_yes
+            + ramp * (recipe.sparsity * written + recipe.misplaced_weight * misplaced)
         )
         self._update(total, rate)
         return {
@@ -166,7 +166,7 @@ class Trainer:
             "claims": judged,
             "copied": copied.item(),
             "written": written.item(),
-            "false_yes": false_yes.item(),
+            "misplaced": misplaced.item(),
         }
 
     def _positions(self, batch: Batch, chosen: torch.Tensor) -> torch.Tensor:

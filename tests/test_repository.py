@@ -1,0 +1,67 @@
+"""Facts about the repository itself: one source of versions, layers, no leftovers."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from hones_core.fingerprint import code_digest
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_conda_environment_is_made_from_the_lock():
+    spec = importlib.util.spec_from_file_location("make_conda", ROOT / "envs" / "make_conda.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    texts = [(ROOT / "envs" / f"requirements.{kind}").read_text() for kind in ("in", "txt")]
+    assert (ROOT / "envs" / "hones.yaml").read_text() == module.conda_environment(*texts)
+
+
+def test_every_locked_package_is_pinned_and_named_ones_are_locked():
+    lock = (ROOT / "envs" / "requirements.txt").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lock)
+    names = {line.split("==")[0].lower() for line in lock}
+    named = re.findall(r"^([a-z0-9-]+)", (ROOT / "envs" / "requirements.in").read_text(), re.M)
+    assert set(named) <= names
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "hones_core").rglob("*.py")), ids=lambda p: p.stem)
+def test_the_library_knows_nothing_of_snakemake_and_holds_no_pickle(path):
+    assert not imports_of(path) & {"snakemake", "workflow_scripts", "pickle", "dill", "joblib"}
+
+
+@pytest.mark.parametrize(
+    "script", ["build_records", "build_splits", "rank_heads", "rank_neurons", "tabulate_steering"]
+)
+def test_steps_without_a_model_do_not_load_torch(script):
+    for file in code_digest(f"workflow_scripts/{script}.py"):
+        assert "torch" not in imports_of(ROOT / file), file
+
+
+def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
+    rules = set()
+    for path in (ROOT / "rules").glob("*.smk"):
+        rules |= set(re.findall(r"^\s*rule (\w+):", path.read_text(), re.M))
+    scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
+    assert scripts - rules == {"__init__", "step", "model_step", "table_step"}
+    assert rules - scripts == set()
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
