@@ -90,19 +90,15 @@ class Taps:
             total = total + (z[where].abs() * lengths).mean()
         return total / len(self.layers)
 
-    def misplaced(self, affirmed: Tensor, denied: Tensor, yes_minus_no: Tensor) -> Tensor:
-        """What neurons write towards Yes where the answer is No, and towards No only there.
+    def false_yes(self, where: Tensor, yes_minus_no: Tensor) -> Tensor:
+        """Mean over `where` of what neurons write towards Yes, where the answer is No.
 
-        `affirmed` and `denied` choose the positions where the answer is Yes and No. Where this is
-        low, No is the default and Yes is said on a match, by neurons that are silent otherwise;
-        the free solution is the reverse, a constant Yes that mismatches take back.
+        Where only this is low, Yes is not said by default and taken back, but said on a match.
         """
         total = self.middle.new_zeros(())
         for layer, z in zip(self.layers, self.activations, strict=True):
             towards = yes_minus_no @ layer.mlp.down_proj.weight
-            against, favour = z[denied] * towards, z[affirmed] * towards
-            excess = (-against).clamp(min=0).mean(0) - (-favour).clamp(min=0).mean(0)
-            total = total + against.clamp(min=0).mean() + excess.clamp(min=0).mean()
+            total = total + (z[where] * towards).clamp(min=0).mean()
         return total / len(self.layers)
 
 

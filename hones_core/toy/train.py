@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import LlavaForConditionalGeneration
 
 from hones_core.toy.model import Architecture, WriteSeparation, build_model, save_checkpoint
@@ -28,7 +30,7 @@ from hones_core.toy.objectives import (
 from hones_core.toy.training_data import IGNORED, Batch, Mix, training_batch
 from hones_core.toy.vocabulary import FastEncoder, build_tokenizer
 
-STATE_FILE = "training_state.pt"
+STATE_FILE = "training_state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Recipe:
     claim_layer: int = 1
     copy_weight: float = 1.0  # falls to zero over the first two thirds of the steps
     sparsity: float = 15.0
-    misplaced_weight: float = 6.0
+    false_yes_weight: float = 10.0
     sparsity_from: float = 0.3  # share of the steps after which sparsity is asked for
 
 
@@ -145,10 +147,9 @@ class Trainer:
         patches, _ = self.auxiliary.patch_loss(features, table, batch.labels)
         claims, judged = claim_loss(self.auxiliary, batch, self.taps.middle)
         written = self.taps.written(self._positions(batch, batch.targets != IGNORED))
-        words = [self.encoder.ids[word] for word in ("Yes", "No")]
-        affirmed, denied = (self._positions(batch, batch.targets == word) for word in words)
-        yes, no = self.model.lm_head.weight[words]
-        misplaced = self.taps.misplaced(affirmed, denied, yes - no)
+        yes, no = (self.model.lm_head.weight[self.encoder.ids[word]] for word in ("Yes", "No"))
+        denied = self._positions(batch, batch.targets == self.encoder.ids["No"])
+        false_yes = self.taps.false_yes(denied, yes - no)
         copied = copy_loss(self.model, batch, hidden)
         fade = max(0.0, 1 - 1.5 * step / recipe.steps)
         ramp = min(1.0, max(0.0, step / recipe.steps - recipe.sparsity_from) / 0.1)
@@ -157,7 +158,8 @@ class Trainer:
             + recipe.patch_weight * patches
             + recipe.claim_weight * claims
             + fade * recipe.copy_weight * copied
-            + ramp * (recipe.sparsity * written + recipe.misplaced_weight * misplaced)
+            + ramp * recipe.sparsity * written
+            + recipe.false_yes_weight * false_yes
         )
         self._update(total, rate)
         return {
@@ -166,7 +168,7 @@ class Trainer:
             "claims": judged,
             "copied": copied.item(),
             "written": written.item(),
-            "misplaced": misplaced.item(),
+            "false_yes": false_yes.item(),
         }
 
     def _positions(self, batch: Batch, chosen: torch.Tensor) -> torch.Tensor:
@@ -196,31 +198,53 @@ class Trainer:
 
     def save_state(self, folder: Path) -> None:
         """Keep all that a later run needs to go on."""
-        state = {
-            "recipe": asdict(self.recipe),
-            "stage": self.stage,
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "auxiliary": self.auxiliary.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+        progress = {"recipe": asdict(self.recipe), "stage": self.stage, "step": self.step}
+        tensors = {
+            f"{part}/{name}": value.contiguous()
+            for part, values in self._tensors().items()
+            for name, value in values.items()
         }
         temporary = folder / (STATE_FILE + ".tmp")
-        torch.save(state, temporary)
+        save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
         temporary.replace(folder / STATE_FILE)
 
     def load_state(self, folder: Path) -> None:
         """Go on where a stopped run of the same recipe was."""
-        state = torch.load(folder / STATE_FILE, map_location=self.device, weights_only=True)
-        if json.dumps(state["recipe"]) != json.dumps(asdict(self.recipe)):
+        with safe_open(folder / STATE_FILE, "pt", device=str(self.device)) as file:
+            progress = json.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if json.dumps(progress["recipe"]) != json.dumps(asdict(self.recipe)):
             raise ValueError(
                 f"{folder / STATE_FILE} was made with another recipe; remove it or train elsewhere"
             )
-        if state["stage"] == "answers":
+        if progress["stage"] == "answers":
             self.begin_answers()
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.auxiliary.load_state_dict(state["auxiliary"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = progress["step"]
+        parts: dict[str, dict] = {"model": {}, "auxiliary": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            part, key = name.split("/", 1)
+            parts[part][key] = value
+        self.model.load_state_dict(parts["model"])
+        self.auxiliary.load_state_dict(parts["auxiliary"])
+        moments: dict[int, dict] = {}
+        for key, value in parts["optimiser"].items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]  # the rate is set at every step
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+    def _tensors(self) -> dict[str, dict[str, torch.Tensor]]:
+        """All tensors of the state: {part: {name: tensor}}."""
+        moments = self.optimiser.state_dict()["state"]
+        return {
+            "model": self.model.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
+            "optimiser": {
+                f"{index}/{name}": value
+                for index, values in moments.items()
+                for name, value in values.items()
+            },
+        }
 
 
 def train(
