@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hones_core import artifacts
 from hones_core.benchmark import selection
 from hones_core.benchmark.errors import BenchmarkError
-from hones_core.benchmark.json_files import load_json
+import json
 from hones_core.benchmark.selection import build_records
 from hones_core.benchmark.splits import SPLIT_NAMES, UNUSED, build_splits, used_records
 from hones_core.schemas.benchmark import EXCLUDED, RECORDS, SPLITS
@@ -51,7 +51,7 @@ def test_sample_texts(sample):
 
 
 def test_sample_six_captions_keep_the_lowest_ids(sample):
-    entries = load_json(sample_paths()["captions"])["annotations"]
+    entries = json.loads(sample_paths()["captions"].read_text())["annotations"]
     table = pd.DataFrame(entries).sort_values("id")
     counts = table["image_id"].value_counts()
     six = counts[counts == 6].index
@@ -63,7 +63,7 @@ def test_sample_six_captions_keep_the_lowest_ids(sample):
 
 
 def test_sample_does_not_depend_on_record_order(sample, tmp_path):
-    data = {kind: load_json(path) for kind, path in sample_paths().items()}
+    data = {kind: json.loads(path.read_text()) for kind, path in sample_paths().items()}
     reordered, excluded = records_of(tmp_path, shuffled(data, 3))
     pd.testing.assert_frame_equal(reordered, sample[0])
     pd.testing.assert_frame_equal(excluded, sample[1])
