@@ -10,10 +10,12 @@ include: "rules/common.smk"
 wildcard_constraints:
     task="|".join(TASK_NAMES),
     model="|".join(MODELS),
+    shard=r"\d+",
 
 
 include: "rules/toy.smk"
 include: "rules/benchmark.smk"
+include: "rules/images.smk"
 include: "rules/heads.smk"
 include: "rules/neurons.smk"
 include: "rules/masking.smk"
@@ -25,5 +27,9 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand(f"{RUN}/tables/{{table}}.{{format}}", table=TABLES, format=FORMATS),
+        expand(
+            f"{RUN}/tables/{{table}}.{{format}}",
+            table=TABLES + BENCHMARK_TABLES,
+            format=FORMATS,
+        ),
         expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),

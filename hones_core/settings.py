@@ -62,6 +62,9 @@ class Retrieval(Section):
     n_queries: Splits = Field(description="query images of each split")
     n_negatives: Positive = Field(description="hard negatives per query")
     pool_fraction: Share = Field(description="share of a split's images that give the pool")
+    distinct_captions: bool = Field(
+        description="whether a text that several images share is one candidate"
+    )
 
 
 class Outline(Section):
@@ -84,6 +87,7 @@ class Benchmark(Section):
     )
     min_height_px: NotNegative = Field(description="lowest text box that may be chosen")
     outline: Outline = Field(description="the blue box")
+    image_shards: Positive = Field(description="jobs that share the drawing of images")
     retrieval: Retrieval = Field(description="the retrieval pools")
 
 

@@ -26,6 +26,7 @@ MODELS = [model.name for model in SETTINGS.models]
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
 TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]
 FIGURES = ["head_scores", "layer_histogram", "group_drop"]
 PAPER = "resources/paper"
@@ -78,6 +79,17 @@ def official_files(wildcards):
     return files if data.toy_scenes else existing(*files)
 
 
+def coco_text_file(wildcards):
+    file = SETTINGS.data.coco_text
+    return file if SETTINGS.data.toy_scenes else existing(file)
+
+
+def shards(folder, suffix=""):
+    """The subfolders (or with `.parquet` the manifests) of the jobs that share `folder`."""
+    count = SETTINGS.benchmark.image_shards
+    return [f"{RUN}/benchmark/{folder}/{shard}{suffix}" for shard in range(count)]
+
+
 def photographs(wildcards):
     """The folder of the untouched images."""
     folder = SETTINGS.data.image_folder
@@ -87,7 +99,7 @@ def photographs(wildcards):
 def task_images(wildcards):
     """The folder of the images that a task shows to the model."""
     if wildcards.task == "ocr":
-        return f"{RUN}/benchmark/ocr_images"
+        return shards("ocr_images")
     return photographs(wildcards)
 
 

@@ -56,10 +56,10 @@ def test_every_truncation_is_noticed(path, monkeypatch, content, chunk, cut):
 
 @pytest.mark.parametrize(
     "content",
-    ['{"a": [{}{}]}', '{"a": [{}, ]}', '{"a" [{}]}', '{"a": [{}],}', '{a: []}', '{"a": [{"b"}]}'],
+    ['{"a": [{}{}]}', '{"a": [{}, ]}', '{"a" [{}]}', '{"a": [{}],}', "{a: []}", '{"a": [{"b"}]}'],
 )
 def test_invalid_json_is_refused_as_by_the_standard_parser(path, content):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         json.loads(content)
     path.write_text(content)
     with pytest.raises(AnnotationError, match="not valid JSON"):

@@ -9,7 +9,7 @@ from hones_core import artifacts
 from hones_core.benchmark.errors import BenchmarkError
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.instances import build_instances
-from hones_core.benchmark.retrieval_pools import mine_retrieval_pools
+from hones_core.benchmark.retrieval_pools import Mining, mine_retrieval_pools
 from hones_core.benchmark.splits import build_splits
 from hones_core.schemas.benchmark import INSTANCES, RETRIEVAL_POOLS
 
@@ -43,7 +43,9 @@ def embedded(records, seed=0, dimensions=6):
 
 def mine(records, splits, **changes):
     options = {"n_queries": N_QUERIES, "n_negatives": 12, "pool_fraction": 0.6, "seed": 1}
-    return mine_retrieval_pools(records, splits, embedded(records), **{**options, **changes})
+    options = {**options, **changes}
+    n_queries = options.pop("n_queries")
+    return mine_retrieval_pools(records, splits, embedded(records), n_queries, Mining(**options))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_the_papers_fraction_divides_the_papers_split():
         (
             {"n_negatives": 200},
             BenchmarkError,
-            r"image \d+: the pool has \d+ distinct captions .* fewer than the 200 negatives",
+            r"image \d+: the pool has \d+ captions .* fewer than the 200 negatives",
         ),
         ({"n_queries": {"train": 1}}, ValueError, r"n_queries names \['train'\]"),
         ({"n_negatives": 0}, ValueError, "n_negatives 0"),
@@ -163,10 +165,10 @@ def test_too_small_splits_are_refused(records, splits, changes, error, message):
 def test_embeddings_must_be_complete_and_finite(records, splits):
     whole = embedded(records)
     with pytest.raises(BenchmarkError, match="captions have no embedding, such as"):
-        mine_retrieval_pools(records, splits, whole[::2], N_QUERIES, 5)
+        mine_retrieval_pools(records, splits, whole[::2], N_QUERIES, Mining(5))
     whole.loc[3, "embedding"][2] = np.nan
     with pytest.raises(BenchmarkError, match="hold NaN"):
-        mine_retrieval_pools(records, splits, whole, N_QUERIES, 5)
+        mine_retrieval_pools(records, splits, whole, N_QUERIES, Mining(5))
 
 
 @pytest.fixture(scope="module")

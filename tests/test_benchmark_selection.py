@@ -1,5 +1,6 @@
 """Which images are usable, which annotation is chosen, and how the images are split."""
 
+import json
 import random
 
 import pandas as pd
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from hones_core import artifacts
 from hones_core.benchmark import selection
 from hones_core.benchmark.errors import BenchmarkError
-import json
 from hones_core.benchmark.selection import build_records
 from hones_core.benchmark.splits import SPLIT_NAMES, UNUSED, build_splits, used_records
 from hones_core.schemas.benchmark import EXCLUDED, RECORDS, SPLITS

@@ -32,22 +32,22 @@ def records(path: str | Path, section: str, kind: type[list] | type[dict]) -> It
     is no object, or if a key occurs twice in one object (COCO-Text keys its annotations by id, and
     a plain parser would silently keep the last). The whole file is read and checked.
     """
-    path, members, found = Path(path), set(), False
+    path, names, found = Path(path), set(), False
     with _Reader(path) as reader:
         reader.open_object()
-        for name in reader.keys():
-            members.add(name)
+        for name in reader.members():
+            names.add(name)
             opened = reader.kind()
             if name != section:
                 reader.skip()
             elif opened is not kind:
-                raise _wrong_layout(path, section, f"is a {_named(opened)}", kind, members)
+                raise _wrong_layout(path, section, f"is a {_named(opened)}", kind, names)
             else:
                 found = True
                 yield from _objects(path, section, reader.items())
         reader.finish()
     if not found:
-        raise _wrong_layout(path, section, "is missing", kind, members)
+        raise _wrong_layout(path, section, "is missing", kind, names)
 
 
 def top_level_records(path: str | Path) -> Iterator[tuple[Place, dict]]:
@@ -58,7 +58,7 @@ def top_level_records(path: str | Path) -> Iterator[tuple[Place, dict]]:
     path = Path(path)
     with _Reader(path) as reader:
         reader.open_object()
-        yield from _objects(path, "file", ((name, reader.value()) for name in reader.keys()))
+        yield from _objects(path, "file", ((name, reader.value()) for name in reader.members()))
         reader.finish()
 
 
@@ -70,8 +70,8 @@ def _objects(path: Path, section: str, items: Iterator) -> Iterator[tuple[Place,
         yield place, entry
 
 
-def _wrong_layout(path, section, state, kind, members) -> AnnotationError:
-    problem = f"{state} where a {kind.__name__} is expected; top-level keys are {sorted(members)}"
+def _wrong_layout(path, section, state, kind, names) -> AnnotationError:
+    problem = f"{state} where a {kind.__name__} is expected; top-level keys are {sorted(names)}"
     return AnnotationError(path, section, problem, WRONG_FILE)
 
 
@@ -127,7 +127,7 @@ class _Reader:
             raise AnnotationError(self._path, "file", problem, WRONG_FILE)
         self._pass("{")
 
-    def keys(self) -> Iterator[str]:
+    def members(self) -> Iterator[str]:
         """The keys of an object whose brace has been passed; the caller passes each value."""
         seen: set[str] = set()
         while not self._closes("}", first=not seen):
@@ -144,7 +144,7 @@ class _Reader:
         """(index or key, value) of the list or object that comes next."""
         if self.kind() is dict:
             self._pass("{")
-            yield from ((key, self.value()) for key in self.keys())
+            yield from ((key, self.value()) for key in self.members())
             return
         self._pass("[")
         index = 0
