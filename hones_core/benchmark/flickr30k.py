@@ -43,7 +43,9 @@ def read_flickr30k(path: str | Path, split: str | None = None) -> OodData:
     elif "comment_number" in start:
         if split is not None:
             problem = f"has no splits, but the images of split {split!r} are asked for"
-            raise AnnotationError(path, "file", problem, "set the split to null, or take Karpathy's")
+            raise AnnotationError(
+                path, "file", problem, "set the split to null, or take Karpathy's"
+            )
         found = _results(path)
     elif "sentids" in start:
         found = _sentids(path, split)
@@ -118,9 +120,9 @@ def _rows(path: Path) -> Iterator[tuple[Place, dict]]:
         for number, row in enumerate(reader):
             yield Place(path, "row", number), row
     except csv.Error as error:
-        raise AnnotationError(path, f"line {reader.line_num}", f"is no CSV ({error})", DAMAGED) from (
-            error
-        )
+        raise AnnotationError(
+            path, f"line {reader.line_num}", f"is no CSV ({error})", DAMAGED
+        ) from (error)
 
 
 def _json_list(row: dict, key: str, place: Place) -> list:

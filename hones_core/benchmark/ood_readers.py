@@ -73,6 +73,7 @@ def read_textvqa(path: str | Path) -> OodData:
     return data
 
 
+# By data set; Flickr30k's captions are read by `flickr30k`.
 READERS: dict[str, Callable[[str | Path], OodData]] = {"gqa": read_gqa, "textvqa": read_textvqa}
 
 

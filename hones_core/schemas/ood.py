@@ -7,9 +7,7 @@ from hones_core.schemas.benchmark import CAPTION_EMBEDDINGS, INSTANCES, RETRIEVA
 from hones_core.schemas.benchmark_tables import RETRIEVAL_FALSE_NEGATIVES
 
 _ITEM = Column("item_id", "string", "", "question id, or for Flickr30k the image file")
-_OOD_SET = Column(
-    "ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval"
-)
+_OOD_SET = Column("ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval")
 
 OOD_ITEMS = Schema(
     name="ood_items",
@@ -22,7 +20,9 @@ OOD_ITEMS = Schema(
         Column("image_id", "int64", "", "place of the image among the file's, ordered by name"),
         Column("image", "string", "", "image file, relative to the data set's folder"),
         Column("question", "string", "", "question, or empty"),
-        Column("references", "list<string>", "", "ten answers (GQA: ten times its one) or captions"),
+        Column(
+            "references", "list<string>", "", "ten answers (GQA: ten times its one) or captions"
+        ),
         Column("chosen", "bool", "", "whether it is among the number of items asked for"),
     ),
 )
@@ -72,7 +72,7 @@ OOD_INSTANCES = replace(
 OOD_SPLITS = Schema(
     name="ood_splits",
     version=1,
-    rule="build_ood_splits",
+    rule="build_ood_instances",
     meaning="Repeated divisions of an out-of-distribution set, by image, into a part on which "
     "scales may be learned and a part that is scored.",
     key=("repeat", "instance_id"),

@@ -31,7 +31,11 @@ CAPTIONS_PER_IMAGE = 5
 ANNOTATORS = 10
 
 # (one stripe, the other)
-_GROUNDS = (((70, 82, 104), (52, 62, 84)), ((94, 78, 66), (74, 60, 50)), ((60, 92, 78), (46, 74, 62)))
+_GROUNDS = (
+    ((70, 82, 104), (52, 62, 84)),
+    ((94, 78, 66), (74, 60, 50)),
+    ((60, 92, 78), (46, 74, 62)),
+)
 _PLATES = (((250, 226, 60), (20, 20, 20)), ((190, 30, 40), (255, 255, 255)))
 # {things}: all of them; {plates}: "one sign", "two plates"
 _TEMPLATES = (
@@ -94,7 +98,9 @@ def write_shifted_captions(rng: np.random.Generator, scene: Scene) -> list[str]:
         phrases = [_phrase(rng, colour, shape) for colour, shape in facts.kinds]
         things = ", ".join(phrases[:-1]) + " and " + phrases[-1]
         noun = str(rng.choice(["sign", "plate"])) + ("" if facts.n_plates == 1 else "s")
-        caption = _TEMPLATES[place].format(things=things, plates=f"{NUMBERS[facts.n_plates]} {noun}")
+        caption = _TEMPLATES[place].format(
+            things=things, plates=f"{NUMBERS[facts.n_plates]} {noun}"
+        )
         captions.append(caption[0].upper() + caption[1:])
     return captions
 
