@@ -3,8 +3,8 @@
     python benchmarks/full_size.py FOLDER [STEP ...]
 
 writes files of the official layout and size to FOLDER (about 700 MB, once) and measures the steps
-files, records, embeddings, mining, overlays, check (all of them if none is named), each in a
-process of its own. Prints one Markdown row a step: wall time, CPU time, peak memory.
+records, embeddings, mining, overlays, check (all of them if none is named), each in a process of its
+own. Prints one Markdown row a step: wall time, CPU time, peak memory.
 """
 
 import json
@@ -21,6 +21,8 @@ import pandas as pd
 from PIL import Image
 
 from hones_core import artifacts
+from hones_core.benchmark.data_check import check_coco
+from hones_core.benchmark.json_stream import records as json_records
 from hones_core.benchmark.overlays import draw_ocr_images
 from hones_core.benchmark.retrieval_pools import Mining, mine_retrieval_pools
 from hones_core.benchmark.selection import build_records
@@ -226,6 +228,18 @@ def measure_overlays(folder: Path) -> str:
     return f"{N_OVERLAYS / spent:.0f} images per CPU-second, {size / 1e3:.0f} kB an image"
 
 
+def measure_check(folder: Path) -> str:
+    """The data check, with an empty file for each image of the captions file."""
+    images = folder / "empty_images"
+    if not images.exists():
+        images.mkdir()
+        for _, entry in json_records(paths(folder)["captions"], "images", list):
+            (images / entry["file_name"]).touch()
+    files = {kind: str(path) for kind, path in paths(folder).items()}
+    rows = check_coco({**files, "image_folder": str(images)})
+    return f"{len(rows)} rows, {sum(row.status != 'ok' for row in rows)} not ok"
+
+
 def like_a_photograph(seed: int) -> Image.Image:
     """Smooth fields with grain: as hard to compress as a photograph."""
     rng = np.random.default_rng(seed)
@@ -240,6 +254,7 @@ STEPS: dict[str, Callable[[Path], str]] = {
     "embeddings": measure_embeddings,
     "mining": measure_mining,
     "overlays": measure_overlays,
+    "check": measure_check,
 }
 
 

@@ -50,6 +50,16 @@ def test_sample_texts(sample):
     assert (records["question_id"] == records["image_id"] * 1000).all()
 
 
+def test_sample_files_hold_what_is_said_of_them():
+    captions, answers = (
+        json.loads(sample_paths()[kind].read_text())["annotations"]
+        for kind in ("captions", "vqa_annotations")
+    )
+    assert sum("\n" in entry["caption"] for entry in captions) == 22
+    assert sum(entry["caption"] != entry["caption"].strip() for entry in captions) == 922
+    assert {len(entry["answers"]) for entry in answers} == {10}
+
+
 def test_sample_six_captions_keep_the_lowest_ids(sample):
     entries = json.loads(sample_paths()["captions"].read_text())["annotations"]
     table = pd.DataFrame(entries).sort_values("id")
@@ -67,6 +77,9 @@ def test_sample_does_not_depend_on_record_order(sample, tmp_path):
     reordered, excluded = records_of(tmp_path, shuffled(data, 3))
     pd.testing.assert_frame_equal(reordered, sample[0])
     pd.testing.assert_frame_equal(excluded, sample[1])
+    splits = [build_splits(frame["image_id"], 700, 200, 300) for frame in (reordered, sample[0])]
+    pd.testing.assert_frame_equal(*splits)
+    assert splits[0]["image_id"].is_unique
 
 
 def test_frames_fit_their_schemas(sample, tmp_path):

@@ -78,8 +78,61 @@ def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
     edit("config.yaml", "colour: [0, 0, 255]", "colour: [255, 0, 0]")
     assert planned(complete) == AFTER_TOP_SETS | every_model_step("ocr") | {
         "draw_ocr_images",
+        "gather_ocr_images",
         "build_instances/ocr",
     }
+
+
+def test_the_number_of_image_jobs_re_runs_what_sees_the_ocr_image(complete, edit):
+    edit("config.yaml", "image_shards: 2 ", "image_shards: 3 ")
+    assert planned(complete) == AFTER_TOP_SETS | every_model_step("ocr") | {
+        "draw_ocr_images",
+        "gather_ocr_images",
+        "build_instances/ocr",
+    }
+
+
+def test_what_a_retrieval_candidate_is_re_runs_retrieval(complete, edit):
+    edit("config.yaml", "distinct_captions: true ", "distinct_captions: false ")
+    assert planned(complete) == AFTER_TOP_SETS | every_model_step("retrieval") | {
+        "mine_retrieval_pools",
+        "tabulate_false_negatives",
+        "build_instances/retrieval",
+    }
+
+
+def test_other_data_sets_and_downloads_re_run_nothing_of_the_main_run(complete, edit):
+    edit("config.yaml", "tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ")
+    edit("config.yaml", "n_images: 120 ", "n_images: 110 ")
+    edit("config.yaml", "folder: data/coco ", "folder: data/elsewhere ")
+    assert planned(complete) == set()
+
+
+OOD_TARGET = ("ood_benchmark",)
+ERASED_TARGET = ("results/toy/benchmark/text_erased_images.parquet",)
+
+
+@pytest.fixture(scope="module")
+def complete_ood(complete):
+    pretend_complete(complete, *OOD_TARGET, *ERASED_TARGET)
+    return complete
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ", {"build_ood_instances"}),
+        (
+            "n_queries: 34 ",
+            "n_queries: 30 ",
+            {"mine_ood_pools", "tabulate_ood_false_negatives", "build_ood_instances"},
+        ),
+        ("colour: [0, 0, 255]", "colour: [255, 0, 0]", set()),
+    ],
+)
+def test_other_data_sets_re_run_what_they_need(complete_ood, edit, old, new, expected):
+    edit("config.yaml", old, new)
+    assert planned(complete_ood, *OOD_TARGET, *ERASED_TARGET) - {"ood_benchmark"} == expected
 
 
 def test_a_comment_a_docstring_and_blank_lines_re_run_nothing(complete, edit):
