@@ -37,3 +37,13 @@ rule all:
             format=FORMATS,
         ),
         expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),
+
+
+rule ood_benchmark:
+    input:
+        expand(
+            f"{RUN}/benchmark/ood/{{kind}}/{{ood_set}}.parquet",
+            kind=["instances", "splits"],
+            ood_set=OOD_SETS,
+        ),
+        expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS),

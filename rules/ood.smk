@@ -36,16 +36,6 @@ def ood_instance_sources(wildcards):
     return sources
 
 
-rule ood_benchmark:
-    input:
-        expand(
-            f"{RUN}/benchmark/ood/{{kind}}/{{ood_set}}.parquet",
-            kind=["instances", "splits"],
-            ood_set=OOD_SETS,
-        ),
-        expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS),
-
-
 if SHIFTED_TOY:
 
     rule draw_shifted_scenes:
