@@ -31,6 +31,8 @@ BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"
 FORMATS = ["parquet", "csv", "md"]
 FIGURES = ["head_scores", "layer_histogram", "group_drop"]
 PAPER = "resources/paper"
+OOD = SETTINGS.ood
+SHIFTED_TOY = OOD.toy_scenes is not None
 
 
 def section(**values):
@@ -142,3 +144,35 @@ def table_section():
         bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
         seed=SETTINGS.seed,
     )
+
+
+def ood_file(dataset):
+    """The annotation file of a data set."""
+    source = getattr(OOD, dataset)
+    return source.captions if dataset == "flickr30k" else source.questions
+
+
+def ood_source(wildcards):
+    file = ood_file(wildcards.dataset)
+    return file if SHIFTED_TOY else existing(file)
+
+
+def shifted_toy_files(wildcards):
+    """The toy's files, which have to be drawn before they can be checked."""
+    return [ood_file(dataset) for dataset in OOD_DATASETS] if SHIFTED_TOY else []
+
+
+def ood_choice(dataset):
+    """What the items of a data set depend on."""
+    names = ("captions", "questions", "split", "n_images", "questions_per_image")
+    source = getattr(OOD, dataset)
+    chosen = {name: getattr(source, name) for name in names if hasattr(source, name)}
+    return section(seed=OOD.seed, **chosen)
+
+
+def ood_instance_sources(wildcards):
+    ood_set = OOD_SETS[wildcards.ood_set]
+    sources = {"ood_items": f"{RUN}/benchmark/ood/items/{ood_set.dataset}.parquet"}
+    if ood_set.task == "retrieval":
+        sources["pools"] = f"{RUN}/benchmark/ood/retrieval_pools.parquet"
+    return sources
