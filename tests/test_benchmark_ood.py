@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -125,6 +125,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(prediction=WORDS | st.text(max_size=8), answer=WORDS | st.text(max_size=8))
 def test_vqa_accuracy_of_ten_equal_answers_is_exact_match(prediction, answer):
     equal = vqa.normalise(prediction) == vqa.normalise(answer)
@@ -138,6 +139,7 @@ def data_of(counts):
     )
 
 
+@settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 4), min_size=3, max_size=12), seed=st.integers(0, 99))
 def test_choice_is_seeded_and_independent_of_order(counts, seed):
     data = data_of(list(enumerate(counts)))
