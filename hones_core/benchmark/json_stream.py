@@ -154,7 +154,10 @@ class _Reader:
 
     def kind(self) -> type | None:
         """Of the value that comes next: list, dict, or None for a single value."""
-        return _KINDS.get(self._next())
+        sign = self._next()
+        if not sign:
+            raise self._damage("the file ends where a value is expected")
+        return _KINDS.get(sign)
 
     def skip(self) -> None:
         """Pass the value that comes next, without keeping more than a piece of it."""
