@@ -73,7 +73,9 @@ def false_negatives(
     vectors = dict(zip(embeddings["caption"], embeddings["embedding"], strict=True))
     queries = pd.DataFrame(list(_queries(pools, captions, vectors)))
     rows: list[dict] = []
-    for split, group in queries.groupby("split", sort=False):
+    groups = dict(iter(queries.groupby("split")))
+    for split in dict.fromkeys(name for name in (*SPLIT_NAMES, *groups) if name in groups):
+        group = groups[split]
         counts = group.drop(columns=["split", "distinct_images"]).sum()
         rows.append(
             {
