@@ -10,10 +10,16 @@ include: "rules/common.smk"
 wildcard_constraints:
     task="|".join(TASK_NAMES),
     model="|".join(MODELS),
+    shard=r"\d+",
+    dataset="|".join(OOD_DATASETS),
+    ood_set="|".join(OOD_SETS),
 
 
 include: "rules/toy.smk"
 include: "rules/benchmark.smk"
+include: "rules/images.smk"
+include: "rules/ood.smk"
+include: "rules/data.smk"
 include: "rules/heads.smk"
 include: "rules/neurons.smk"
 include: "rules/masking.smk"
@@ -25,5 +31,19 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand(f"{RUN}/tables/{{table}}.{{format}}", table=TABLES, format=FORMATS),
+        expand(
+            f"{RUN}/tables/{{table}}.{{format}}",
+            table=TABLES + BENCHMARK_TABLES,
+            format=FORMATS,
+        ),
         expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),
+
+
+rule ood_benchmark:
+    input:
+        expand(
+            f"{RUN}/benchmark/ood/{{kind}}/{{ood_set}}.parquet",
+            kind=["instances", "splits"],
+            ood_set=OOD_SETS,
+        ),
+        expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS),

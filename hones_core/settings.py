@@ -62,6 +62,9 @@ class Retrieval(Section):
     n_queries: Splits = Field(description="query images of each split")
     n_negatives: Positive = Field(description="hard negatives per query")
     pool_fraction: Share = Field(description="share of a split's images that give the pool")
+    distinct_captions: bool = Field(
+        description="whether a text that several images share is one candidate"
+    )
 
 
 class Outline(Section):
@@ -84,7 +87,55 @@ class Benchmark(Section):
     )
     min_height_px: NotNegative = Field(description="lowest text box that may be chosen")
     outline: Outline = Field(description="the blue box")
+    image_shards: Positive = Field(description="jobs that share the drawing of images")
     retrieval: Retrieval = Field(description="the retrieval pools")
+
+
+class QuestionSet(Section):
+    """GQA or TextVQA."""
+
+    questions: str = Field(description="the questions file with its answers")
+    image_folder: str = Field(description="folder of its images")
+    n_images: Positive | None = Field(description="images to use; null: all")
+    questions_per_image: Positive | None = Field(description="questions of an image; null: all")
+
+
+class CaptionSet(Section):
+    """Flickr30k, in any of the three forms of its captions."""
+
+    captions: str = Field(
+        description="dataset_flickr30k.json, results.csv or flickr_annotations_30k.csv"
+    )
+    image_folder: str = Field(description="folder of its images")
+    split: Literal["train", "val", "test"] | None = Field(
+        description="Karpathy's split to use; null: all images"
+    )
+    n_images: Positive | None = Field(description="images to use; null: all")
+    n_queries: Positive = Field(description="query images of retrieval")
+    n_negatives: Positive = Field(description="hard negatives per query")
+    pool_fraction: Share = Field(description="share of the images that give the pool")
+
+
+class OutOfDistribution(Section):
+    """Other data sets on which neuron groups and scales are tried (METHOD 8, E.3)."""
+
+    seed: NotNegative = Field(description="seed of the choice of images and of the divisions")
+    tuning_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of a set's images on which scales may be learned"
+    )
+    repeats: Positive = Field(description="random divisions of a set")
+    gqa: QuestionSet = Field(description="GQA, balanced questions")
+    textvqa: QuestionSet = Field(description="TextVQA 0.5.1")
+    flickr30k: CaptionSet = Field(description="Flickr30k")
+    toy_scenes: ToyScenes | None = Field(
+        description="write scenes of another kind at these paths first; null: the files are yours"
+    )
+
+
+class Download(Section):
+    """Where `snakemake download_coco` puts the official files; nothing else uses it."""
+
+    folder: str = Field(description="folder that gets train2014/ and annotations/")
 
 
 class Model(Section):
@@ -186,6 +237,8 @@ class Settings(Section):
     seed: NotNegative = Field(description="seed of steering and random controls")
     data: Data
     benchmark: Benchmark
+    ood: OutOfDistribution
+    download: Download
     tasks: tuple[TaskName, ...] = Field(min_length=1, description="tasks to run, in table order")
     models: tuple[Model, ...] = Field(min_length=1, description="models to run")
     decoding: Decoding

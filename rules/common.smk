@@ -14,6 +14,7 @@ os.environ.update(
 from hones_core.fingerprint import code_digest, versions
 from hones_core.settings import SettingsError, load_settings, plain
 from hones_core.tasks.instances import TASK_NAMES
+from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
 
 try:
     SETTINGS = load_settings(config)
@@ -26,9 +27,12 @@ MODELS = [model.name for model in SETTINGS.models]
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
 TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]
 FIGURES = ["head_scores", "layer_histogram", "group_drop"]
 PAPER = "resources/paper"
+OOD = SETTINGS.ood
+SHIFTED_TOY = OOD.toy_scenes is not None
 
 
 def section(**values):
@@ -78,6 +82,17 @@ def official_files(wildcards):
     return files if data.toy_scenes else existing(*files)
 
 
+def coco_text_file(wildcards):
+    file = SETTINGS.data.coco_text
+    return file if SETTINGS.data.toy_scenes else existing(file)
+
+
+def shards(folder, suffix=""):
+    """The subfolders (or with `.parquet` the manifests) of the jobs that share `folder`."""
+    count = SETTINGS.benchmark.image_shards
+    return [f"{RUN}/benchmark/{folder}/{shard}{suffix}" for shard in range(count)]
+
+
 def photographs(wildcards):
     """The folder of the untouched images."""
     folder = SETTINGS.data.image_folder
@@ -87,7 +102,7 @@ def photographs(wildcards):
 def task_images(wildcards):
     """The folder of the images that a task shows to the model."""
     if wildcards.task == "ocr":
-        return f"{RUN}/benchmark/ocr_images"
+        return shards("ocr_images")
     return photographs(wildcards)
 
 
@@ -129,3 +144,35 @@ def table_section():
         bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
         seed=SETTINGS.seed,
     )
+
+
+def ood_file(dataset):
+    """The annotation file of a data set."""
+    source = getattr(OOD, dataset)
+    return source.captions if dataset == "flickr30k" else source.questions
+
+
+def ood_source(wildcards):
+    file = ood_file(wildcards.dataset)
+    return file if SHIFTED_TOY else existing(file)
+
+
+def shifted_toy_files(wildcards):
+    """The toy's files, which have to be drawn before they can be checked."""
+    return [ood_file(dataset) for dataset in OOD_DATASETS] if SHIFTED_TOY else []
+
+
+def ood_choice(dataset):
+    """What the items of a data set depend on."""
+    names = ("captions", "questions", "split", "n_images", "questions_per_image")
+    source = getattr(OOD, dataset)
+    chosen = {name: getattr(source, name) for name in names if hasattr(source, name)}
+    return section(seed=OOD.seed, **chosen)
+
+
+def ood_instance_sources(wildcards):
+    ood_set = OOD_SETS[wildcards.ood_set]
+    sources = {"ood_items": f"{RUN}/benchmark/ood/items/{ood_set.dataset}.parquet"}
+    if ood_set.task == "retrieval":
+        sources["pools"] = f"{RUN}/benchmark/ood/retrieval_pools.parquet"
+    return sources

@@ -130,3 +130,49 @@ rule plot_group_drop:
         env=versions("matplotlib"),
     script:
         "../workflow_scripts/plot_group_drop.py"
+
+
+rule tabulate_benchmark:
+    input:
+        records=f"{RUN}/benchmark/records.parquet",
+        excluded=f"{RUN}/benchmark/excluded.parquet",
+        splits=f"{RUN}/benchmark/splits.parquet",
+    output:
+        *expand(
+            f"{RUN}/tables/{{table}}.{{format}}",
+            table=BENCHMARK_TABLES[:2],
+            format=FORMATS[1:],
+        ),
+        funnel=f"{RUN}/tables/benchmark_funnel.parquet",
+        boxes=f"{RUN}/tables/box_sizes.parquet",
+    log:
+        f"{RUN}/logs/tabulate_benchmark.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_benchmark.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        code=code("tabulate_benchmark"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_benchmark.py"
+
+
+rule tabulate_false_negatives:
+    input:
+        records=f"{RUN}/benchmark/records.parquet",
+        pools=f"{RUN}/benchmark/retrieval_pools.parquet",
+        embeddings=f"{RUN}/benchmark/caption_embeddings.parquet",
+    output:
+        expand(f"{RUN}/tables/retrieval_false_negatives.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_false_negatives.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_false_negatives.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        code=code("tabulate_false_negatives"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_false_negatives.py"

@@ -43,6 +43,14 @@ def test_neither_order_nor_padding_matters(embedded):
     assert np.abs(difference).max() < 1e-6
 
 
+def test_the_number_of_threads_changes_no_bit(embedded):
+    again = embed_captions(CAPTIONS, batch_size=2, threads=2)
+    alone = embed_captions(CAPTIONS, batch_size=2, threads=1)
+    assert np.array_equal(np.stack(again["embedding"]), np.stack(alone["embedding"]))
+    with pytest.raises(ValueError, match="threads 0 is less than 1"):
+        embed_captions(CAPTIONS, threads=0)
+
+
 def test_no_captions_give_no_rows():
     assert embed_captions([]).empty
 

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from benchmark_support import official, records_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hones_core import artifacts
 from hones_core.benchmark.errors import BenchmarkError
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.instances import build_instances
-from hones_core.benchmark.retrieval_pools import mine_retrieval_pools
+from hones_core.benchmark.retrieval_pools import Mining, mine_pool, mine_retrieval_pools
 from hones_core.benchmark.splits import build_splits
 from hones_core.schemas.benchmark import INSTANCES, RETRIEVAL_POOLS
 
@@ -43,7 +45,9 @@ def embedded(records, seed=0, dimensions=6):
 
 def mine(records, splits, **changes):
     options = {"n_queries": N_QUERIES, "n_negatives": 12, "pool_fraction": 0.6, "seed": 1}
-    return mine_retrieval_pools(records, splits, embedded(records), **{**options, **changes})
+    options = {**options, **changes}
+    n_queries = options.pop("n_queries")
+    return mine_retrieval_pools(records, splits, embedded(records), n_queries, Mining(**options))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +133,51 @@ def test_pools_fit_the_schema(pools, tmp_path):
     assert len(artifacts.read(tmp_path / "pools.parquet", RETRIEVAL_POOLS)) == len(pools)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    texts=st.lists(st.lists(st.integers(0, 40), min_size=5, max_size=5), min_size=14, max_size=20),
+    distinct=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_pools_of_any_captions(texts, distinct, seed):
+    captions = {10 + i: [f"text {n}" for n in group] for i, group in enumerate(texts)}
+    names = sorted({text for group in captions.values() for text in group})
+    vectors = np.random.default_rng(seed).normal(size=(len(names), 4)).astype(np.float32)
+    frame = pd.DataFrame({"caption": names, "embedding": list(vectors)})
+    mining = Mining(n_negatives=5, distinct_captions=distinct, seed=seed)
+    try:
+        pools = mine_pool(captions, frame, "ood", 3, mining)
+    except BenchmarkError as error:
+        assert "fewer than the 5 negatives" in str(error)
+        return
+    assert pools["image_id"].nunique() == 3
+    assert pools["image_id"].is_monotonic_increasing
+    for image_id, pool in pools.groupby("image_id"):
+        negatives = pool[~pool["is_positive"]]
+        assert pool["candidate"].tolist() == list(range(6))
+        assert not set(negatives["caption"]) & set(captions[image_id])  # no own caption
+        pairs = list(zip(negatives["caption"], negatives["caption_image_id"], strict=True))
+        assert len(set(pairs)) == 5
+        assert all(text in captions[other] for text, other in pairs)
+        assert negatives["caption"].is_unique or not distinct
+        positive = pool.loc[pool["is_positive"], "caption"].item()
+        rows = frame.set_index("caption")["embedding"]
+        exact = [float(rows[positive].astype(float) @ rows[text]) for text in negatives["caption"]]
+        assert np.allclose(negatives["cosine"], exact, atol=1e-6)
+    reversed_captions = dict(reversed(captions.items()))
+    again = mine_pool(reversed_captions, frame.iloc[::-1], "ood", 3, mining)
+    pd.testing.assert_frame_equal(again, pools)
+
+
+def test_shared_captions_may_be_several_candidates(records, splits):
+    options = {"n_queries": {"discovery": 6}, "n_negatives": 70}
+    single = mine(records, splits, **options)
+    several = mine(records, splits, distinct_captions=False, **options)
+    for pools, repeated in ((single, False), (several, True)):
+        counts = pools.groupby("image_id")["caption"].apply(lambda texts: texts.duplicated().sum())
+        assert (counts.sum() > 0) == repeated
+
+
 def test_no_queries_give_no_rows(records, splits):
     assert mine(records, splits, n_queries={}).empty
 
@@ -149,7 +198,7 @@ def test_the_papers_fraction_divides_the_papers_split():
         (
             {"n_negatives": 200},
             BenchmarkError,
-            r"image \d+: the pool has \d+ distinct captions .* fewer than the 200 negatives",
+            r"image \d+: the pool has \d+ captions .* fewer than the 200 negatives",
         ),
         ({"n_queries": {"train": 1}}, ValueError, r"n_queries names \['train'\]"),
         ({"n_negatives": 0}, ValueError, "n_negatives 0"),
@@ -163,10 +212,10 @@ def test_too_small_splits_are_refused(records, splits, changes, error, message):
 def test_embeddings_must_be_complete_and_finite(records, splits):
     whole = embedded(records)
     with pytest.raises(BenchmarkError, match="captions have no embedding, such as"):
-        mine_retrieval_pools(records, splits, whole[::2], N_QUERIES, 5)
+        mine_retrieval_pools(records, splits, whole[::2], N_QUERIES, Mining(5))
     whole.loc[3, "embedding"][2] = np.nan
     with pytest.raises(BenchmarkError, match="hold NaN"):
-        mine_retrieval_pools(records, splits, whole, N_QUERIES, 5)
+        mine_retrieval_pools(records, splits, whole, N_QUERIES, Mining(5))
 
 
 @pytest.fixture(scope="module")

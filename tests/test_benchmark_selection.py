@@ -1,5 +1,6 @@
 """Which images are usable, which annotation is chosen, and how the images are split."""
 
+import json
 import random
 
 import pandas as pd
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from hones_core import artifacts
 from hones_core.benchmark import selection
 from hones_core.benchmark.errors import BenchmarkError
-from hones_core.benchmark.json_files import load_json
 from hones_core.benchmark.selection import build_records
 from hones_core.benchmark.splits import SPLIT_NAMES, UNUSED, build_splits, used_records
 from hones_core.schemas.benchmark import EXCLUDED, RECORDS, SPLITS
@@ -50,8 +50,18 @@ def test_sample_texts(sample):
     assert (records["question_id"] == records["image_id"] * 1000).all()
 
 
+def test_sample_files_hold_what_is_said_of_them():
+    captions, answers = (
+        json.loads(sample_paths()[kind].read_text())["annotations"]
+        for kind in ("captions", "vqa_annotations")
+    )
+    assert sum("\n" in entry["caption"] for entry in captions) == 22
+    assert sum(entry["caption"] != entry["caption"].strip() for entry in captions) == 922
+    assert {len(entry["answers"]) for entry in answers} == {10}
+
+
 def test_sample_six_captions_keep_the_lowest_ids(sample):
-    entries = load_json(sample_paths()["captions"])["annotations"]
+    entries = json.loads(sample_paths()["captions"].read_text())["annotations"]
     table = pd.DataFrame(entries).sort_values("id")
     counts = table["image_id"].value_counts()
     six = counts[counts == 6].index
@@ -63,10 +73,13 @@ def test_sample_six_captions_keep_the_lowest_ids(sample):
 
 
 def test_sample_does_not_depend_on_record_order(sample, tmp_path):
-    data = {kind: load_json(path) for kind, path in sample_paths().items()}
+    data = {kind: json.loads(path.read_text()) for kind, path in sample_paths().items()}
     reordered, excluded = records_of(tmp_path, shuffled(data, 3))
     pd.testing.assert_frame_equal(reordered, sample[0])
     pd.testing.assert_frame_equal(excluded, sample[1])
+    splits = [build_splits(frame["image_id"], 700, 200, 300) for frame in (reordered, sample[0])]
+    pd.testing.assert_frame_equal(*splits)
+    assert splits[0]["image_id"].is_unique
 
 
 def test_frames_fit_their_schemas(sample, tmp_path):

@@ -15,6 +15,9 @@ from workflow_support import (
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {"tabulate_groups", "plot_group_drop", "tabulate_steering"}
 
+# Not part of the default target.
+ON_DEMAND = ("ood_benchmark", "results/toy/benchmark/text_erased_images.parquet")
+
 # From the membership of the top sets on, all tasks depend on each other.
 AFTER_TOP_SETS = (
     {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES}
@@ -38,7 +41,7 @@ def every_model_step(task: str) -> set[str]:
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("project"))
-    pretend_complete(project)
+    pretend_complete(project, "all", *ON_DEMAND)
     return project
 
 
@@ -50,8 +53,9 @@ def edit(complete):
     def replace(name: str, old: str, new: str) -> None:
         path = complete / name
         backup = path.with_suffix(".kept")
-        shutil.copy2(path, backup)
-        kept.append((path, backup))
+        if not backup.exists():
+            shutil.copy2(path, backup)
+            kept.append((path, backup))
         text = path.read_text()
         assert old in text, f"{name} no longer holds {old!r}"
         path.write_text(text.replace(old, new, 1))
@@ -78,8 +82,51 @@ def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
     edit("config.yaml", "colour: [0, 0, 255]", "colour: [255, 0, 0]")
     assert planned(complete) == AFTER_TOP_SETS | every_model_step("ocr") | {
         "draw_ocr_images",
+        "gather_ocr_images",
         "build_instances/ocr",
     }
+
+
+def test_the_number_of_image_jobs_re_runs_what_sees_the_ocr_image(complete, edit):
+    edit("config.yaml", "image_shards: 2 ", "image_shards: 3 ")
+    assert planned(complete) == AFTER_TOP_SETS | every_model_step("ocr") | {
+        "draw_ocr_images",
+        "gather_ocr_images",
+        "build_instances/ocr",
+    }
+
+
+def test_what_a_retrieval_candidate_is_re_runs_retrieval(complete, edit):
+    edit("config.yaml", "distinct_captions: true ", "distinct_captions: false ")
+    assert planned(complete) == AFTER_TOP_SETS | every_model_step("retrieval") | {
+        "mine_retrieval_pools",
+        "tabulate_false_negatives",
+        "build_instances/retrieval",
+    }
+
+
+def test_other_data_sets_and_downloads_re_run_nothing_of_the_main_run(complete, edit):
+    edit("config.yaml", "tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ")
+    edit("config.yaml", "n_images: 120 ", "n_images: 110 ")
+    edit("config.yaml", "folder: data/coco ", "folder: data/elsewhere ")
+    assert planned(complete) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ", {"build_ood_instances"}),
+        (
+            "n_queries: 34 ",
+            "n_queries: 30 ",
+            {"mine_ood_pools", "tabulate_ood_false_negatives", "build_ood_instances"},
+        ),
+        ("colour: [0, 0, 255]", "colour: [255, 0, 0]", set()),
+    ],
+)
+def test_what_is_made_on_demand_re_runs_what_it_needs(complete, edit, old, new, expected):
+    edit("config.yaml", old, new)
+    assert planned(complete, *ON_DEMAND) - {"ood_benchmark"} == expected
 
 
 def test_a_comment_a_docstring_and_blank_lines_re_run_nothing(complete, edit):

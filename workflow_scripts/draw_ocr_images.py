@@ -1,4 +1,4 @@
-"""The images with a blue box around the text to be read."""
+"""One shard of the images with a blue box around the text to be read."""
 
 from hones_core import artifacts
 from hones_core.benchmark.overlays import draw_ocr_images
@@ -14,5 +14,6 @@ with step(snakemake):
         snakemake.output.folder,
         cfg["outline"]["colour"],
         cfg["outline"]["width_px"],
+        (int(snakemake.wildcards.shard), cfg["image_shards"]),
     )
     artifacts.write(snakemake.output.manifest, manifest, OCR_IMAGES, provenance(snakemake))

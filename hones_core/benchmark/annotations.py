@@ -4,11 +4,15 @@ COCO Captions `captions_train2014.json`, COCO-Text `cocotext.v2.json` (and v1.4,
 that a box's outline is called `polygon`), VQAv2 questions and annotations. Every reader returns
 plain dataclasses sorted by id, so that nothing depends on the order of the records in a file. A
 damaged file raises AnnotationError; what is well-formed but incomplete is left to `selection`.
+
+The files are read record by record (`json_stream`), and only the fields that are used are kept: the
+443,757 questions of VQAv2 with their answers take some 300 MB, not the gigabytes of the whole file.
 """
 
 import contextlib
 import io
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +20,8 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from hones_core.benchmark.boxes import Box
-from hones_core.benchmark.json_files import (
-    Place,
-    entry_list,
-    entry_mapping,
-    file_name,
-    integer,
-    load_json,
-    numbers,
-    text,
-)
+from hones_core.benchmark.json_files import Place, file_name, integer, numbers, text
+from hones_core.benchmark.json_stream import records
 
 SAME_RELEASE = "take both files from the same release"
 
@@ -91,14 +87,15 @@ class Question:
 def read_captions(path: str | Path) -> Captions:
     """Read a COCO captions file; AnnotationError if it is not one or contradicts itself."""
     path = Path(path)
-    data = load_json(path)
-    images = _images(entry_list(data, "images", path))
+    images = _images(records(path, "images", list))
     seen: set[int] = set()
-    for place, entry in entry_list(data, "annotations", path):
+    annotations = []
+    for place, entry in records(path, "annotations", list):
         _new_id(integer(entry, "id", place), seen, place, "annotation id")
         _declared(integer(entry, "image_id", place), images, place)
         text(entry, "caption", place, default="")
-    index = _coco_index(data)
+        annotations.append(entry)
+    index = _coco_index(annotations)
     captions = {
         image_id: {entry["id"]: entry.get("caption") or "" for entry in _by_id(index[image_id])}
         for image_id in images
@@ -112,13 +109,9 @@ def read_coco_text(path: str | Path) -> CocoText:
     The file's own index `imgToAnns` is not read: it repeats each annotation's image id.
     """
     path = Path(path)
-    data = load_json(path)
-    image_entries = entry_mapping(data, "imgs", path)
-    images = _images(image_entries)
-    for place, entry in image_entries:
-        _key_is_id(place, entry)
+    images = _images(_keyed_by_id(records(path, "imgs", dict)))
     boxes: dict[int, list[TextBox]] = {image_id: [] for image_id in images}
-    for place, entry in entry_mapping(data, "anns", path):
+    for place, entry in records(path, "anns", dict):
         _key_is_id(place, entry)
         box = _text_box(place, entry)
         _declared(box.image_id, images, place)
@@ -137,13 +130,12 @@ def read_vqa(questions: str | Path, annotations: str | Path) -> dict[int, list[Q
     questions, annotations = Path(questions), Path(annotations)
     declared = _questions(questions)
     seen: set[int] = set()
-    for place, entry in entry_list(load_json(annotations), "annotations", annotations):
+    for place, entry in records(annotations, "annotations", list):
         question_id = integer(entry, "question_id", place)
         _new_id(question_id, seen, place, "question id")
         if question_id not in declared:
             raise place.error(f"question {question_id} is not in {questions}", SAME_RELEASE)
-        question = _answered(declared[question_id], place, entry)
-        declared[question_id] = question
+        declared[question_id] = _answered(declared[question_id], place, entry)
     by_image: dict[int, list[Question]] = {}
     for question_id in sorted(declared):
         by_image.setdefault(declared[question_id].image_id, []).append(declared[question_id])
@@ -152,7 +144,7 @@ def read_vqa(questions: str | Path, annotations: str | Path) -> dict[int, list[Q
 
 def _questions(path: Path) -> dict[int, Question]:
     questions: dict[int, Question] = {}
-    for place, entry in entry_list(load_json(path), "questions", path):
+    for place, entry in records(path, "questions", list):
         question = Question(
             integer(entry, "question_id", place),
             integer(entry, "image_id", place),
@@ -173,24 +165,25 @@ def _answered(question: Question, place: Place, entry: dict) -> Question:
             f"but its annotation about image {image_id}"
         )
         raise place.error(problem, SAME_RELEASE)
-    section = f"{place.section}[{place.key}]['answers']"
     answers = entry.get("answers")
     if not isinstance(answers, list):
         raise place.error(f"answers of question {question.question_id} are missing or no list")
-    texts = []
-    for position, answer in enumerate(answers):
-        answer_place = Place(place.path, section, position)
-        if not isinstance(answer, dict):
-            raise answer_place.error("is no object with an answer")
-        texts.append(text(answer, "answer", answer_place))
     return Question(
         question.question_id,
         question.image_id,
         question.question,
-        text(entry, "question_type", place),
-        text(entry, "answer_type", place),
-        tuple(texts),
+        sys.intern(text(entry, "question_type", place)),
+        sys.intern(text(entry, "answer_type", place)),
+        tuple(_answer(answer, place, position) for position, answer in enumerate(answers)),
     )
+
+
+def _answer(answer: object, place: Place, position: int) -> str:
+    """The text of one human answer. Answers repeat: equal ones share their memory."""
+    place = Place(place.path, f"{place.section}[{place.key}]['answers']", position)
+    if not isinstance(answer, dict):
+        raise place.error("is no object with an answer")
+    return sys.intern(text(answer, "answer", place))
 
 
 def _images(entries: Iterable[tuple[Place, dict]]) -> dict[int, ImageEntry]:
@@ -235,10 +228,10 @@ def _is_outline(values: object) -> bool:
     )
 
 
-def _coco_index(data: dict) -> dict[int, list[dict]]:
+def _coco_index(annotations: list[dict]) -> dict[int, list[dict]]:
     """The captions of each image, by pycocotools, which prints on the way."""
     coco = COCO()
-    coco.dataset = data
+    coco.dataset = {"annotations": annotations}
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco.imgToAnns
@@ -252,6 +245,12 @@ def _new_id(value: int, seen: set[int], place: Place, what: str) -> None:
     if value in seen:
         raise place.error(f"{what} {value} occurs twice")
     seen.add(value)
+
+
+def _keyed_by_id(entries: Iterable[tuple[Place, dict]]) -> Iterable[tuple[Place, dict]]:
+    for place, entry in entries:
+        _key_is_id(place, entry)
+        yield place, entry
 
 
 def _key_is_id(place: Place, entry: dict) -> None:

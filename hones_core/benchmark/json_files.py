@@ -1,9 +1,8 @@
-"""Reading JSON files and checking single fields, with errors that name file, record and remedy."""
+"""Checking single fields of JSON records, with errors that name file, record and remedy."""
 
-import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hones_core.benchmark.errors import AnnotationError
 from hones_core.benchmark.file_names import unsafe_name
@@ -23,69 +22,6 @@ class Place(NamedTuple):
     def error(self, problem: str, remedy: str = EDITED) -> AnnotationError:
         """The error to raise for this record."""
         return AnnotationError(self.path, f"{self.section}[{self.key!r}]", problem, remedy)
-
-
-def load_json(path: str | Path) -> dict[str, Any]:
-    """The JSON object in `path`; AnnotationError if missing, compressed, cut off or no object.
-
-    A key that occurs twice in one object is refused too: COCO-Text keys its annotations by id, and
-    a plain parser would silently keep the last.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        remedy = "check the path in the configuration, or download the official file"
-        raise AnnotationError(path, "file", f"can't be read ({reason})", remedy) from error
-    if content[:2] in (b"\x1f\x8b", b"PK"):
-        raise AnnotationError(path, "file", "is compressed, not JSON", "unpack it first")
-    try:
-        data = json.loads(content, object_pairs_hook=_unique_keys)
-    except _RepeatedKeyError as error:
-        raise AnnotationError(path, "file", f"key {error.args[0]!r} occurs twice", EDITED) from None
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(path, "file", f"is not valid JSON ({error})", DAMAGED) from error
-    if not isinstance(data, dict):
-        problem = f"holds a {type(data).__name__} where an object is expected"
-        raise AnnotationError(path, "file", problem, "give the official file of this kind")
-    return data
-
-
-class _RepeatedKeyError(Exception):
-    """Not a ValueError, so that it is told apart from the parser's own."""
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entry = dict(pairs)
-    if len(entry) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
-    return entry
-
-
-def entry_list(data: dict[str, Any], section: str, path: Path) -> list[tuple[Place, dict]]:
-    """The records of the list `section`, each with its place."""
-    return _entries(data, section, path, list, enumerate)
-
-
-def entry_mapping(data: dict[str, Any], section: str, path: Path) -> list[tuple[Place, dict]]:
-    """The records of the mapping `section`, each with its place."""
-    return _entries(data, section, path, dict, dict.items)
-
-
-def _entries(data, section, path, kind, pairs) -> list[tuple[Place, dict]]:
-    found = data.get(section)
-    if not isinstance(found, kind):
-        state = "is missing" if section not in data else f"is a {type(found).__name__}"
-        problem = f"{state} where a {kind.__name__} is expected; top-level keys are {sorted(data)}"
-        raise AnnotationError(path, section, problem, "give the official file of this kind")
-    entries = []
-    for key, entry in pairs(found):
-        place = Place(path, section, key)
-        if not isinstance(entry, dict):
-            raise place.error(f"is a {type(entry).__name__} where an object is expected")
-        entries.append((place, entry))
-    return entries
 
 
 def integer(entry: dict, key: str, place: Place, smallest: int = 0) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,9 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from hones_core.benchmark.boxes import Box, clamp_box
-from hones_core.benchmark.images import check_image_size, open_image, require_images
-from hones_core.benchmark.splits import used_records
+from hones_core.benchmark.image_shards import photograph, shard_records
+from hones_core.benchmark.png import save_png
 from hones_core.schemas.benchmark import OCR_IMAGES
-
-# Made for PNG's filtered rows: on noisy images as small as zlib's default at level 6, and more than
-# twice as fast.
-PNG_COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
 def draw_outline(
@@ -58,20 +53,15 @@ def draw_ocr_images(
     colour = _checked_colour(colour)
     if width_px < 1:
         raise ValueError(f"the outline's width is {width_px} pixels, not at least 1")
-    index, count = shard
-    if not 0 <= index < count:
-        raise ValueError(f"shard {index} of {count} does not exist")
-    rows = used_records(records, splits).iloc[index::count]
-    require_images(image_folder, rows["file_name"])
+    rows = shard_records(records, splits, shard, image_folder)
     Path(out_folder).mkdir(parents=True, exist_ok=True)
     drawn = []
     for row in rows.itertuples():
-        image = open_image(image_folder, row.file_name)
-        check_image_size(image, row.width, row.height, row.file_name)
+        image = photograph(image_folder, row)
         box = (row.box_x, row.box_y, row.box_w, row.box_h)
         outlined = draw_outline(image, box, colour, width_px)
         name = f"{row.image_id}.png"
-        _save_png(outlined, Path(out_folder) / name)
+        save_png(outlined, Path(out_folder) / name)
         digest = hashlib.sha256(outlined.tobytes()).hexdigest()
         drawn.append((row.image_id, name, outlined.width, outlined.height, digest))
     return pd.DataFrame(drawn, columns=OCR_IMAGES.names)
@@ -82,10 +72,3 @@ def _checked_colour(colour: Sequence[int]) -> tuple[int, int, int]:
         raise ValueError(f"colour {colour!r} is not red, green, blue from 0 to 255")
     red, green, blue = colour
     return red, green, blue
-
-
-def _save_png(image: Image.Image, path: Path) -> None:
-    """Write losslessly, under a temporary name first: an interrupted job leaves no half image."""
-    partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, format="PNG", **PNG_COMPRESSION)
-    partial.replace(path)

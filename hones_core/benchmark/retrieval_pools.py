@@ -4,7 +4,7 @@ Paper 3: 2,000 query images, and for each the captions of 5,000 *other* images t
 its positive caption. Every split builds the same from its own images.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,48 +19,86 @@ QUERY_BLOCK = 256  # queries per matrix product: 51 MB of cosines for 25,000 cap
 COSINE_DECIMALS = 6  # float32 embeddings; finer differences are noise of the batch they came from
 
 
+@dataclass(frozen=True)
+class Mining:
+    """How pools are mined.
+
+    n_negatives        negatives of each query
+    pool_fraction      share of a set's images whose captions are the pool
+    distinct_captions  whether a text that several pool images share is one candidate (of the image
+                       with the lowest id) or several
+    seed               of the choice of queries and positives, and of the candidates' order
+    """
+
+    n_negatives: int = 49
+    pool_fraction: float = 5 / 7
+    distinct_captions: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_negatives < 1 or not 0 < self.pool_fraction <= 1:
+            raise ValueError(
+                f"n_negatives {self.n_negatives} or pool_fraction {self.pool_fraction} is too small"
+            )
+
+
 def mine_retrieval_pools(
     records: pd.DataFrame,
     splits: pd.DataFrame,
     embeddings: pd.DataFrame,
     n_queries: Mapping[str, int],
-    n_negatives: int = 49,
-    pool_fraction: float = 5 / 7,
-    seed: int = 0,
+    mining: Mining,
 ) -> pd.DataFrame:
-    """Choose query images, positives and the `n_negatives` hardest negatives of every split.
+    """Choose query images, positives and hardest negatives of every split, `n_queries[split]` each.
 
-    In each split the images are put in a seeded order: the first `n_queries[split]` are queries,
-    the last `round(pool_fraction * images of the split)` give their captions to the pool. Equal
-    texts count once; a text that is one of the query's own captions is dropped. Ties of the cosine
-    go by caption text. Candidates are in a seeded order that depends on their texts alone, so that
-    the positive's place says nothing.
-
-    `records`, `splits` and `embeddings` are frames of those schemas; returns RETRIEVAL_POOLS.
-    Raises BenchmarkError, with the numbers, if a split has too few images for disjoint queries and
-    pool, or a query too few distinct captions for its negatives.
+    `records`, `splits` and `embeddings` are frames of those schemas; returns RETRIEVAL_POOLS. See
+    `mine_pool` for what is chosen and what is refused.
     """
     unknown = sorted(set(n_queries) - set(SPLIT_NAMES))
     if unknown:
         raise ValueError(f"n_queries names {unknown}; the splits are {', '.join(SPLIT_NAMES)}")
-    if n_negatives < 1 or not 0 < pool_fraction <= 1:
-        raise ValueError(f"n_negatives {n_negatives} or pool_fraction {pool_fraction} is too small")
     used = used_records(records, splits)
-    vectors = _Vectors.of(embeddings)
-    rows: list[tuple] = []
+    pools = []
     for split in SPLIT_NAMES:
         images = used[used["split"] == split]
         captions = dict(zip(images["image_id"], images["captions"], strict=True))
-        count = n_queries.get(split, 0)
-        queries, others = _queries_and_others(list(captions), split, count, pool_fraction, seed)
-        pool = _Pool.of({image_id: captions[image_id] for image_id in others}, vectors)
-        positives = {
-            image_id: _positive(image_id, captions[image_id], seed) for image_id in queries
-        }
-        found = _hardest(positives, captions, pool, vectors, n_negatives)
-        for image_id, negatives in zip(queries, found, strict=True):
-            positive = (positives[image_id], True, image_id, 1.0)
-            rows += _candidate_rows(image_id, split, [positive, *negatives], seed)
+        if n_queries.get(split, 0):
+            pools.append(mine_pool(captions, embeddings, split, n_queries[split], mining))
+    if not pools:
+        return pd.DataFrame([], columns=RETRIEVAL_POOLS.names)
+    return pd.concat(pools, ignore_index=True)
+
+
+def mine_pool(
+    captions: Mapping[int, Sequence[str]],
+    embeddings: pd.DataFrame,
+    split: str,
+    n_queries: int,
+    mining: Mining,
+) -> pd.DataFrame:
+    """The queries of one set of images, `captions` by image id, with their candidates.
+
+    The images are put in a seeded order: the first `n_queries` are queries, the last
+    `round(pool_fraction * images)` give their captions to the pool. A text that is one of the
+    query's own captions is dropped. Ties of the cosine go by caption text, then by image id.
+    Candidates are in a seeded order that depends on their texts and images alone, so that the
+    positive's place says nothing.
+
+    Returns a frame of the schema RETRIEVAL_POOLS. Raises BenchmarkError, with the numbers, if there
+    are too few images for disjoint queries and pool, or a query has too few captions for its
+    negatives.
+    """
+    queries, others = _queries_and_others(list(captions), split, n_queries, mining)
+    vectors = _Vectors.of(embeddings)
+    pool = _Pool.of({image_id: captions[image_id] for image_id in others}, vectors, mining)
+    positives = {
+        image_id: _positive(image_id, captions[image_id], mining.seed) for image_id in queries
+    }
+    found = _hardest(positives, captions, pool, vectors, mining.n_negatives)
+    rows: list[tuple] = []
+    for image_id, negatives in zip(queries, found, strict=True):
+        positive = (positives[image_id], True, image_id, 1.0)
+        rows += _candidate_rows(image_id, split, [positive, *negatives], mining.seed)
     return pd.DataFrame(rows, columns=RETRIEVAL_POOLS.names)
 
 
@@ -74,7 +112,7 @@ class _Vectors:
     @classmethod
     def of(cls, embeddings: pd.DataFrame) -> "_Vectors":
         captions = embeddings["caption"].tolist()
-        matrix = np.array(embeddings["embedding"].tolist(), dtype=np.float64)
+        matrix = np.stack(embeddings["embedding"].to_numpy()).astype(np.float64)
         if not np.isfinite(matrix).all():
             raise BenchmarkError(
                 "caption embeddings hold NaN or infinity; embed the captions again"
@@ -93,42 +131,44 @@ class _Vectors:
 
 @dataclass(frozen=True)
 class _Pool:
-    """Distinct captions in the order of their texts, with the lowest image id of each."""
+    """The pool's captions in the order of their texts, with the image of each."""
 
     captions: list[str]
     image_ids: list[int]
-    places: dict[str, int]
+    places: dict[str, list[int]]
     matrix: np.ndarray
 
     @classmethod
-    def of(cls, captions: dict[int, list[str]], vectors: _Vectors) -> "_Pool":
-        source: dict[str, int] = {}
-        for image_id in sorted(captions):
-            for caption in captions[image_id]:
-                source.setdefault(caption, image_id)
-        texts = sorted(source)
-        places = {text: place for place, text in enumerate(texts)}
-        return cls(texts, [source[text] for text in texts], places, vectors[texts])
+    def of(
+        cls, captions: Mapping[int, Sequence[str]], vectors: _Vectors, mining: Mining
+    ) -> "_Pool":
+        pairs = sorted({(text, image_id) for image_id in captions for text in captions[image_id]})
+        if mining.distinct_captions:
+            first = dict(reversed(pairs))  # of equal texts the one of the lowest image id stays
+            pairs = sorted(first.items())
+        places: dict[str, list[int]] = {}
+        for place, (text, _) in enumerate(pairs):
+            places.setdefault(text, []).append(place)
+        texts = [text for text, _ in pairs]
+        return cls(texts, [image_id for _, image_id in pairs], places, vectors[texts])
 
 
 def _queries_and_others(
-    image_ids: list[int], split: str, n_queries: int, pool_fraction: float, seed: int
+    image_ids: list[int], split: str, n_queries: int, mining: Mining
 ) -> tuple[list[int], list[int]]:
     """The query images of a split (in id order) and the images whose captions are the pool."""
-    if n_queries == 0:
-        return [], []
-    n_pool = round(pool_fraction * len(image_ids))
+    n_pool = round(mining.pool_fraction * len(image_ids))
     if n_queries + n_pool > len(image_ids):
         raise BenchmarkError(
             f"split {split!r} has {len(image_ids)} images, too few for {n_queries} query images "
-            f"and a pool of {n_pool} others (pool_fraction {pool_fraction:.3f}); ask for at most "
-            f"{len(image_ids) - n_pool} queries or lower pool_fraction"
+            f"and a pool of {n_pool} others (pool_fraction {mining.pool_fraction:.3f}); ask for at "
+            f"most {len(image_ids) - n_pool} queries or lower pool_fraction"
         )
-    ordered = seeded_order(image_ids, seed, "retrieval query")
+    ordered = seeded_order(image_ids, mining.seed, "retrieval query")
     return sorted(ordered[:n_queries]), ordered[len(ordered) - n_pool :]
 
 
-def _positive(image_id: int, captions: list[str], seed: int) -> str:
+def _positive(image_id: int, captions: Sequence[str], seed: int) -> str:
     """One of the image's captions at random."""
     places = range(len(captions))
     return captions[min(places, key=lambda place: seeded_key(seed, "positive", image_id, place))]
@@ -136,7 +176,7 @@ def _positive(image_id: int, captions: list[str], seed: int) -> str:
 
 def _hardest(
     positives: dict[int, str],
-    captions: dict[int, list[str]],
+    captions: Mapping[int, Sequence[str]],
     pool: _Pool,
     vectors: _Vectors,
     n_negatives: int,
@@ -148,11 +188,11 @@ def _hardest(
         embedded = vectors[[positives[image_id] for image_id in block]]
         cosines = np.round(embedded @ pool.matrix.T, COSINE_DECIMALS)
         for image_id, row in zip(block, cosines, strict=True):
-            own = {pool.places[text] for text in captions[image_id] if text in pool.places}
+            own = {place for text in captions[image_id] for place in pool.places.get(text, [])}
             row[list(own)] = -np.inf
             if len(row) - len(own) < n_negatives:
                 raise BenchmarkError(
-                    f"image {image_id}: the pool has {len(row) - len(own)} distinct captions that "
+                    f"image {image_id}: the pool has {len(row) - len(own)} captions that "
                     f"are not its own, fewer than the {n_negatives} negatives asked for; lower the "
                     "number of negatives or use more images"
                 )
@@ -168,5 +208,7 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _candidate_rows(image_id: int, split: str, candidates: list[tuple], seed: int) -> list[tuple]:
-    ordered = sorted(candidates, key=lambda c: seeded_key(seed, "candidate", image_id, c[0]))
+    ordered = sorted(
+        candidates, key=lambda c: (seeded_key(seed, "candidate", image_id, c[0]), c[2])
+    )
     return [(image_id, place, split, *candidate) for place, candidate in enumerate(ordered)]

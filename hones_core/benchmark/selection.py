@@ -92,6 +92,11 @@ class _Sources:
         images = (self.captions.images, self.coco_text.images)
         return next((found[image_id].file_name for found in images if image_id in found), "")
 
+    def present(self, image_id: int) -> tuple[bool, bool, bool]:
+        """Whether the captions file, the COCO-Text file and the questions have the image."""
+        sources = (self.captions.images, self.coco_text.images, self.questions)
+        return tuple(image_id in source for source in sources)
+
 
 @dataclass(frozen=True)
 class _Choice:
@@ -135,8 +140,8 @@ def build_records(
         try:
             records.append(_record(image_id, sources, choice))
         except _ExclusionError as exclusion:
-            name = sources.file_name(image_id)
-            excluded.append((image_id, name, exclusion.reason, exclusion.detail))
+            name, present = sources.file_name(image_id), sources.present(image_id)
+            excluded.append((image_id, name, exclusion.reason, exclusion.detail, *present))
     return (
         pd.DataFrame(records, columns=RECORDS.names),
         pd.DataFrame(excluded, columns=EXCLUDED.names),

@@ -36,7 +36,7 @@ RECORDS = Schema(
 
 EXCLUDED = Schema(
     name="excluded",
-    version=1,
+    version=2,
     rule="build_records",
     meaning="Images that are in some official file but not in the records, each with one reason.",
     key=("image_id",),
@@ -45,6 +45,9 @@ EXCLUDED = Schema(
         Column("file_name", "string", "", "image file, or empty if no file names it"),
         Column("reason", "string", "", "the first requirement that the image fails"),
         Column("detail", "string", "", "the record at fault, in words"),
+        Column("in_captions", "bool", "", "whether the captions file declares the image"),
+        Column("in_coco_text", "bool", "", "whether the COCO-Text file declares it"),
+        Column("in_vqa", "bool", "", "whether a question is about it"),
     ),
 )
 
@@ -64,7 +67,7 @@ SPLITS = Schema(
 OCR_IMAGES = Schema(
     name="ocr_images",
     version=1,
-    rule="draw_ocr_images",
+    rule="gather_ocr_images",
     meaning="The images with the blue outline around their text box, one row per written file.",
     key=("image_id",),
     columns=(
@@ -72,6 +75,41 @@ OCR_IMAGES = Schema(
         Column("file_name", "string", "", "file, relative to the folder of the OCR images"),
         Column("width", "int64", "pixel", "width, the photograph's own"),
         Column("height", "int64", "pixel", "height, the photograph's own"),
+        Column("sha256", "string", "", "digest of the RGB pixels"),
+    ),
+)
+
+TEXT_REGIONS = Schema(
+    name="text_regions",
+    version=1,
+    rule="list_text_regions",
+    meaning="Every COCO-Text region of the selected images, legible or not.",
+    key=("box_id",),
+    columns=(
+        Column("box_id", "int64", "", "COCO-Text annotation id"),
+        IMAGE_ID,
+        Column("x", "float64", "pixel", "left edge, as annotated"),
+        Column("y", "float64", "pixel", "top edge, as annotated"),
+        Column("w", "float64", "pixel", "width, as annotated"),
+        Column("h", "float64", "pixel", "height, as annotated"),
+        Column("legible", "bool", "", "whether the text is legible by the annotation"),
+    ),
+)
+
+TEXT_ERASED_IMAGES = Schema(
+    name="text_erased_images",
+    version=1,
+    rule="gather_text_erased_images",
+    meaning="The images with all their COCO-Text regions in the image's mean colour.",
+    key=("image_id",),
+    columns=(
+        IMAGE_ID,
+        Column("file_name", "string", "", "file, relative to the folder of the erased images"),
+        Column("width", "int64", "pixel", "width, the photograph's own"),
+        Column("height", "int64", "pixel", "height, the photograph's own"),
+        Column("n_regions", "int64", "", "regions filled"),
+        Column("n_outside", "int64", "", "regions without any part inside the image, not filled"),
+        Column("erased_share", "float64", "", "share of the image's pixels that were filled"),
         Column("sha256", "string", "", "digest of the RGB pixels"),
     ),
 )

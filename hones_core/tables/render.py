@@ -70,8 +70,8 @@ def write_table(
     """
     stem = Path(stem)
     artifacts.write(f"{stem}.parquet", frame, schema, provenance)
-    _write_text(Path(f"{stem}.csv"), frame[schema.names].to_csv(index=False, lineterminator="\n"))
-    _write_text(Path(f"{stem}.md"), to_markdown(frame, schema.name))
+    write_text(Path(f"{stem}.csv"), frame[schema.names].to_csv(index=False, lineterminator="\n"))
+    write_text(Path(f"{stem}.md"), to_markdown(frame, schema.name))
 
 
 def _caption(frame: pd.DataFrame, kind: str) -> str:
@@ -180,7 +180,7 @@ def _number(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.0"
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write `text` to a temporary name, then rename."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,0 +1,85 @@
+"""Artifacts of the out-of-distribution sets: GQA, TextVQA, Flickr30k."""
+
+from dataclasses import replace
+
+from hones_core.artifacts import Column, Schema
+from hones_core.schemas.benchmark import CAPTION_EMBEDDINGS, INSTANCES, RETRIEVAL_POOLS
+from hones_core.schemas.benchmark_tables import RETRIEVAL_FALSE_NEGATIVES
+
+_ITEM = Column("item_id", "string", "", "question id, or for Flickr30k the image file")
+_OOD_SET = Column("ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval")
+
+OOD_ITEMS = Schema(
+    name="ood_items",
+    version=1,
+    rule="build_ood_items",
+    meaning="The complete items of an out-of-distribution data set.",
+    key=("item_id",),
+    columns=(
+        _ITEM,
+        Column("image_id", "int64", "", "place of the image among the file's, ordered by name"),
+        Column("image", "string", "", "image file, relative to the data set's folder"),
+        Column("question", "string", "", "question, or empty"),
+        Column(
+            "references", "list<string>", "", "ten answers (GQA: ten times its one) or captions"
+        ),
+        Column("chosen", "bool", "", "whether it is among the number of items asked for"),
+    ),
+)
+
+OOD_EXCLUDED = Schema(
+    name="ood_excluded",
+    version=1,
+    rule="build_ood_items",
+    meaning="Items of an out-of-distribution data set that are not complete, each with one reason.",
+    key=("item_id",),
+    columns=(
+        _ITEM,
+        Column("reason", "string", "", "the first requirement that the item fails"),
+        Column("detail", "string", "", "the record at fault, in words"),
+    ),
+)
+
+OOD_CAPTION_EMBEDDINGS = replace(
+    CAPTION_EMBEDDINGS,
+    name="ood_caption_embeddings",
+    rule="embed_ood_captions",
+    meaning="Sentence embeddings of all distinct captions of the chosen Flickr30k images.",
+)
+
+OOD_RETRIEVAL_POOLS = replace(
+    RETRIEVAL_POOLS,
+    name="ood_retrieval_pools",
+    rule="mine_ood_pools",
+    meaning="Candidates of each Flickr30k query: its positive caption and the hardest negatives.",
+)
+
+OOD_FALSE_NEGATIVES = replace(
+    RETRIEVAL_FALSE_NEGATIVES,
+    name="ood_false_negatives",
+    rule="tabulate_ood_false_negatives",
+    meaning="How many hard negatives of Flickr30k may be true of the query image after all.",
+)
+
+OOD_INSTANCES = replace(
+    INSTANCES,
+    name="ood_instances",
+    rule="build_ood_instances",
+    meaning="The instances of one out-of-distribution set, independent of any model.",
+    columns=(_OOD_SET, *INSTANCES.columns),
+)
+
+OOD_SPLITS = Schema(
+    name="ood_splits",
+    version=1,
+    rule="build_ood_instances",
+    meaning="Repeated divisions of an out-of-distribution set, by image, into a part on which "
+    "scales may be learned and a part that is scored.",
+    key=("repeat", "instance_id"),
+    columns=(
+        _OOD_SET,
+        Column("repeat", "int64", "", "number of the division, from 0"),
+        Column("instance_id", "string", "", "instance of the set"),
+        Column("part", "string", "", "tuning or test"),
+    ),
+)

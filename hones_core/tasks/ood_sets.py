@@ -1,0 +1,26 @@
+"""The out-of-distribution sets (METHOD 8, E.3): which task asks, and whose neurons are masked."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OodSet:
+    """One set of out-of-distribution instances.
+
+    dataset         gqa, textvqa or flickr30k
+    task            the task whose prompt and metric it takes
+    in_domain_task  the task whose groups and scales are tried on it
+    """
+
+    dataset: str
+    task: str
+    in_domain_task: str
+
+
+OOD_DATASETS = ("gqa", "textvqa", "flickr30k")
+OOD_SETS = {
+    "gqa": OodSet("gqa", "vqa", "vqa"),
+    "textvqa": OodSet("textvqa", "vqa", "ocr"),  # reads text, but is asked a question
+    "flickr30k_caption": OodSet("flickr30k", "caption", "caption"),
+    "flickr30k_retrieval": OodSet("flickr30k", "retrieval", "retrieval"),
+}

