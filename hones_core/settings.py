@@ -6,6 +6,7 @@ overlay with the real models and data. `docs/config.schema.json` is generated fr
 
 import difflib
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +17,14 @@ Share = Annotated[float, Field(gt=0, le=1)]
 ColourPart = Annotated[int, Field(ge=0, le=255)]
 TaskName = Literal["vqa", "ocr", "caption", "retrieval"]
 SplitName = Literal["development", "test"]
+
+
+OFFICIAL_FILES = {
+    "captions": "annotations/captions_train2014.json",
+    "coco_text": "annotations/cocotext.v2.json",
+    "vqa_questions": "annotations/v2_OpenEnded_mscoco_train2014_questions.json",
+    "vqa_annotations": "annotations/v2_mscoco_train2014_annotations.json",
+}
 
 
 class SettingsError(Exception):
@@ -46,6 +55,17 @@ class Data(Section):
     toy_scenes: ToyScenes | None = Field(
         description="write generated scenes at these paths first; null: the files are yours"
     )
+
+    @model_validator(mode="after")
+    def _toy_files_have_their_official_names(self) -> "Data":
+        if self.toy_scenes is None:
+            return self
+        folder = Path(self.image_folder).parent
+        for key, name in OFFICIAL_FILES.items():
+            wanted = folder / name
+            if Path(getattr(self, key)) != wanted:
+                raise ValueError(f"generated scenes are written as {wanted}: set {key} to that")
+        return self
 
 
 class Splits(Section):

@@ -69,7 +69,7 @@ def run(tmp_path_factory):
         write_config(project, "coco.yaml", config(project)),
     )
     results = Results(project, "coco")
-    succeed(project, *arguments, "results/coco/benchmark/splits.parquet")
+    succeed(project, "results/coco/benchmark/splits.parquet", *arguments)
     draw_stand_ins(project, results)
     succeed(project, *arguments)
     return project, results

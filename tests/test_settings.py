@@ -42,6 +42,7 @@ def test_the_default_configuration_is_valid(config):
         (["benchmark", "outline"], "colour", [0, 0, 256], "outline.colour.2"),
         ([], "run_name", "../elsewhere", "run_name"),
         ([], "tasks", ["vqa", "vqa"], "a task is listed twice"),
+        (["data"], "captions", "mine.json", "set captions to that"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(config, where, key, value, message):
