@@ -24,11 +24,13 @@ reads parquet. Rows are sorted by the key. No value is null.
 
 def all_schemas() -> list[Schema]:
     """Every declared schema, in the order of the files and of their declarations."""
-    found = []
+    found: dict[str, Schema] = {}  # by name: a module may import another's schema
     for module in pkgutil.iter_modules(hones_core.schemas.__path__):
         namespace = vars(importlib.import_module(f"hones_core.schemas.{module.name}"))
-        found += [value for value in namespace.values() if isinstance(value, Schema)]
-    return found
+        for value in namespace.values():
+            if isinstance(value, Schema) and found.setdefault(value.name, value) is not value:
+                raise ValueError(f"two schemas are called {value.name}")
+    return list(found.values())
 
 
 def artifacts_page() -> str:

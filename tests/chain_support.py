@@ -15,7 +15,11 @@ def small_run(name: str, **values) -> dict:
     """Configuration values of a small run called `name`."""
     return {
         "run_name": name,
-        "heads": {"samples": {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4}},
+        # With so few samples a discrete metric may not lose anything for any head.
+        "heads": {
+            "utility": "target_logprob",
+            "samples": {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4},
+        },
         "neurons": {"random_seeds": 2},
         "masking": {"bootstrap_resamples": 500},
         "groups": {"random_trials": 1},

@@ -38,11 +38,6 @@ def config(project: Path) -> dict:
             "toy_scenes": None,
         },
         benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
-        # Accuracy is near zero on these images, and with it every task metric's drop.
-        heads={
-            "utility": "target_logprob",
-            "samples": {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4},
-        },
     )
 
 
