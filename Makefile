@@ -11,7 +11,7 @@ results: env
 	$(BIN)/snakemake --cores all
 
 test: env
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 env: $(READY)
 
