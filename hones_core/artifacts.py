@@ -6,8 +6,6 @@ made it (no clock, host, user or commit, so that equal inputs give equal bytes).
 """
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from hones_core.atomic import written_atomically
 
 TYPES: dict[str, pa.DataType] = {
     "int64": pa.int64(),
@@ -100,17 +100,8 @@ def write(
         "hones_provenance": json.dumps(provenance or {}, sort_keys=True, ensure_ascii=False),
     }
     table = table.replace_schema_metadata(metadata)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with written_atomically(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=1 << 20)
-        Path(temporary).chmod(0o644)  # mkstemp makes private files
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
 
 
 def read(path: str | Path, schema: Schema) -> pd.DataFrame:

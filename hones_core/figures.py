@@ -5,8 +5,6 @@ equal bytes under the same matplotlib. Sizes are for a README column of about 90
 is 9 inches wide, so that a 10 point label is 14 pixels high there.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,8 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+
+from hones_core.atomic import written_atomically
 
 WIDTH = 9.0  # inches
 HEAD_PANEL = 3.2  # inches, width of a heat map without its colour bar
@@ -136,17 +136,8 @@ def group_bars(table: pd.DataFrame, title: str = "") -> Figure:
 def save(figure: Figure, stem: str | Path) -> None:
     """Write the figure as `stem`.svg and `stem`.png, each to a temporary name and then renamed."""
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-        path = Path(f"{stem}{suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file, _styled():
-                figure.savefig(file, format=suffix[1:], dpi=DPI, metadata=metadata)
-            Path(temporary).chmod(0o644)  # mkstemp makes private files
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
+        with written_atomically(f"{stem}{suffix}") as temporary, _styled():
+            figure.savefig(temporary, format=suffix[1:], dpi=DPI, metadata=metadata)
 
 
 def _draw_heads(axis: Axes, ranking: pd.DataFrame, shape: tuple[int, int]) -> None:

@@ -1,7 +1,5 @@
 """Tables for people: Markdown with one section a model, and CSV, beside the parquet artifact."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pandas as pd
 
 from hones_core import artifacts
 from hones_core.artifacts import Schema
+from hones_core.atomic import written_atomically
 from hones_core.tables.common import ordered, ordered_tasks
 
 NOTHING = "–"
@@ -182,12 +181,5 @@ def _number(value: float, digits: int) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to a temporary name, then rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)  # mkstemp makes private files
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    with written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
