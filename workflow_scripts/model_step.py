@@ -15,8 +15,8 @@ from hones_core.schemas.benchmark import INSTANCES
 from hones_core.tasks.instances import Instance
 
 
-def open_evaluator(snakemake: Any) -> Evaluator:
-    """The rule's model on the rule's task, with as many threads as the rule was given."""
+def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
+    """The rule's model on `task`, or the rule's own, with as many threads as the rule was given."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(snakemake.threads)
@@ -25,7 +25,7 @@ def open_evaluator(snakemake: Any) -> Evaluator:
     batch_size = model.pop("batch_size")
     return Evaluator(
         load_model(**model),
-        snakemake.wildcards.task,
+        task or snakemake.wildcards.task,
         cfg["image_folder"],
         batch_size,
         **cfg.get("decoding", {}),

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from hones_core.benchmark.images import open_image
-from hones_core.models.adapter import Adapter, Batch
+from hones_core.models.adapter import Adapter, Batch, following_positions
 from hones_core.tasks import get_task
 from hones_core.tasks.instances import Instance
 
@@ -277,8 +277,13 @@ def force(adapter: Adapter, batch: Batch, targets: Sequence[Sequence[int]]) -> F
         torch.cat([batch.embeddings, adapter.embed(target_ids).to(batch.embeddings.dtype)], 1),
         torch.cat([batch.attention_mask, mask.to(batch.attention_mask.dtype)], 1),
         torch.cat([batch.input_ids, target_ids], 1),
+        _continued(batch.positions, target_ids.shape[1]),
     )
     return Forced(forced, target_ids, mask)
+
+
+def _continued(positions: Tensor, n: int) -> Tensor:
+    return torch.cat([positions, following_positions(positions, n)], -1)
 
 
 def forced_logits(adapter: Adapter, forced: Forced) -> Tensor:
@@ -320,7 +325,12 @@ def _suffix_states(
     ids, lengths = prepared.suffix_ids[rows], prepared.lengths[rows]
     mask = _length_mask(lengths, ids.shape[1])
     prefix_mask = prepared.prefix.attention_mask[prepared.owner[rows]]
-    batch = Batch(adapter.embed(ids), torch.cat([prefix_mask, mask.to(prefix_mask.dtype)], 1), ids)
+    batch = Batch(
+        adapter.embed(ids),
+        torch.cat([prefix_mask, mask.to(prefix_mask.dtype)], 1),
+        ids,
+        following_positions(prepared.prefix.positions[:, prepared.owner[rows]], ids.shape[1]),
+    )
     last = torch.zeros_like(mask)
     last[torch.arange(len(rows), device=rows.device), lengths - 1] = True
     return adapter.hidden_states(batch, last, cache)[last]
@@ -376,4 +386,6 @@ def _cut(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
             out[index, width - (stop - start) :] = values[row, start:stop]
         return out
 
-    return Batch(cut(batch.embeddings), cut(batch.attention_mask), cut(batch.input_ids))
+    positions = torch.stack([cut(axis) for axis in batch.positions])
+    parts = (batch.embeddings, batch.attention_mask, batch.input_ids)
+    return Batch(*(cut(part) for part in parts), positions)

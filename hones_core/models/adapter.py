@@ -19,19 +19,27 @@ class ModelError(Exception):
 class Batch:
     """Left-padded prompts with the image features already merged in.
 
-    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T]. Where the
-    batch continues P cached positions, its attention_mask is [B, P + T].
+    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T], positions
+    [A, B, T] of the rotary embedding, whose A axes are one, or three where images have a plane of
+    their own. Where the batch continues P cached positions, its attention_mask is [B, P + T].
     """
 
     embeddings: Tensor
     attention_mask: Tensor
     input_ids: Tensor
+    positions: Tensor
 
-    @property
-    def position_ids(self) -> Tensor:
-        """Positions [B, T], counted over real tokens."""
-        positions = (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
-        return positions[:, -self.embeddings.shape[1] :]
+
+def counted_positions(attention_mask: Tensor) -> Tensor:
+    """Positions [1, B, T] counted over the real tokens of a mask [B, T]; 0 before them."""
+    return (attention_mask.cumsum(-1) - 1).clamp(min=0)[None]
+
+
+def following_positions(positions: Tensor, n: int) -> Tensor:
+    """Positions [A, B, n] of text behind `positions` [A, B, T]: on from the largest of all axes."""
+    first = positions.amax(dim=(0, 2)) + 1
+    steps = torch.arange(n, device=positions.device)
+    return (first[:, None] + steps).expand(len(positions), -1, -1)
 
 
 class Adapter:
@@ -94,12 +102,43 @@ class Adapter:
         """The full prompt text of an instruction, with the image's placeholder."""
         raise NotImplementedError
 
-    def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
-        """Tokenise prompts (one image each), run the vision tower and merge its features.
+    def inputs(self, images: list[Image.Image], texts: list[str]) -> dict[str, Tensor]:
+        """What the model's own `forward` and `generate` take for prompts with one image each.
 
-        Raises ModelError if a prompt does not hold its image's placeholder exactly once.
+        input_ids and attention_mask [B, T], padded on the left, the images' placeholders repeated
+        for each of their features, and the family's pixels. Raises ModelError if a prompt does not
+        hold its image's placeholder exactly once.
         """
         raise NotImplementedError
+
+    def image_features(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The vision tower's features of all images, one after the other, [features, d]."""
+        raise NotImplementedError
+
+    def positions(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Positions [A, B, T] of the rotary embedding."""
+        return counted_positions(inputs["attention_mask"])
+
+    def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
+        """`inputs`, with the images' features merged into the embeddings.
+
+        Raises ModelError as `inputs` does.
+        """
+        inputs = self.inputs(images, texts)
+        embeddings = self.embed(inputs["input_ids"])
+        is_image = inputs["input_ids"] == self.image_token
+        features = self.image_features(inputs).to(embeddings.dtype)
+        if int(is_image.sum()) != len(features):
+            raise ModelError(
+                f"{int(is_image.sum())} image tokens for {len(features)} image features: the "
+                "prompts must hold exactly one image each"
+            )
+        return Batch(
+            embeddings.masked_scatter(is_image[..., None], features),
+            inputs["attention_mask"],
+            inputs["input_ids"],
+            self.positions(inputs),
+        )
 
     def answer_ids(self, prompt: str, answer: str) -> list[int]:
         """Token ids of `answer` in the context of `prompt` (METHOD 3), without end of sequence.
@@ -134,7 +173,7 @@ class Adapter:
             return self.language_model(
                 inputs_embeds=batch.embeddings,
                 attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
+                position_ids=batch.positions.squeeze(0),
                 past_key_values=cache,
                 use_cache=cache is not None,
             ).last_hidden_state
