@@ -26,6 +26,7 @@ include: "rules/masking.smk"
 include: "rules/groups.smk"
 include: "rules/steering.smk"
 include: "rules/sweeps.smk"
+include: "rules/agreement.smk"
 include: "rules/report.smk"
 
 

@@ -33,6 +33,7 @@ TABLES = [
     "steering",
     "head_budget",
     "ratio_drop",
+    "ranker_agreement",
 ]
 # Beside HONES the random order, if both are ranked.
 SWEPT_RANKERS = [
@@ -46,6 +47,7 @@ FIGURES = [
     "group_drop",
     "head_budget",
     "ratio_drop",
+    "ranker_agreement",
 ]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
