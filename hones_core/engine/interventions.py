@@ -4,13 +4,14 @@ An intervention acts on one of two places of a decoder layer: the input of `o_pr
 outputs, [B, T, H * d_h]) or the input of `down_proj` (the neurons' activations z, [B, T, m]).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hones_core.benchmark.seeding import seeded_key
 from hones_core.models.adapter import Adapter
 
 POSITIONS = ("all", "last")
@@ -31,6 +32,33 @@ def mean_replace_head(heads: Tensor, head: int, n_heads: int) -> Tensor:
     others = (split.float().sum(-2) - split[..., head, :].float()) / (n_heads - 1)
     replaced[..., head, :] = others.to(split.dtype)
     return replaced.flatten(-2)
+
+
+def noisy_head(
+    heads: Tensor, head: int, n_heads: int, mask: Tensor, seeds: Sequence[int]
+) -> Tensor:
+    """Add Gaussian noise to one head's output, with its own standard deviation (METHOD 6).
+
+    heads: [B, T, H * d_h] of whole prompts; mask: [B, T], 1 for real tokens; seeds: one a sample.
+    o_h <- o_h + s * n in float32, where s is the standard deviation of the sample's o_h over its
+    real tokens and d_h components, and n is standard normal. Each sample draws from a generator of
+    its own, on the CPU and for its real tokens only, so that neither the rest of the batch, nor
+    its padding, nor the device plays a part. Raises ValueError if heads do not cover the prompts.
+    """
+    if heads.shape[:2] != mask.shape or len(seeds) != len(heads):
+        raise ValueError(
+            f"the noise of a head is drawn for whole prompts {tuple(mask.shape)}, but the heads' "
+            f"outputs are {tuple(heads.shape[:2])}"
+        )
+    split = heads.unflatten(-1, (n_heads, -1))
+    noisy = split.clone()
+    for row, (real, seed) in enumerate(zip(mask.bool(), seeds, strict=True)):
+        own = split[row, real, head].float()
+        noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+        noisy[row, real, head] = (own + own.std(correction=0) * noise.to(own.device)).to(
+            heads.dtype
+        )
+    return noisy.flatten(-2)
 
 
 def zero_neurons(z: Tensor, neurons: Tensor) -> Tensor:
@@ -80,6 +108,40 @@ class MeanReplaceHead:
 
 
 @dataclass(frozen=True)
+class GaussianHead:
+    """One head with noise of its own standard deviation added, for one batch of whole prompts.
+
+    `mask` [B, T] marks the batch's real tokens, `samples` names its rows: a sample's noise depends
+    on its name, the head and `seed` alone. `positions` 'all', or 'last' for the last token only.
+    """
+
+    layer: int
+    head: int
+    mask: Tensor
+    samples: Sequence[str]
+    seed: int = 0
+    positions: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"unknown positions {self.positions!r}; known: {POSITIONS}")
+
+    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
+        seeds = [
+            seeded_key(self.seed, "head noise", sample, self.layer, self.head)
+            for sample in self.samples
+        ]
+
+        def change(heads: Tensor) -> Tensor:
+            noisy = noisy_head(heads, self.head, adapter.n_heads, self.mask, seeds)
+            if self.positions == "last":
+                return torch.cat([heads[:, :-1], noisy[:, -1:]], dim=1)
+            return noisy
+
+        yield adapter.layers[self.layer].self_attn.o_proj, change
+
+
+@dataclass(frozen=True)
 class ZeroNeurons:
     """Neurons, {layer: indices [k]}, set to zero at all positions."""
 
@@ -113,7 +175,7 @@ class ScaleNeurons:
             )
 
 
-Intervention = MeanReplaceHead | ZeroNeurons | ScaleNeurons
+Intervention = MeanReplaceHead | GaussianHead | ZeroNeurons | ScaleNeurons
 
 
 @contextmanager
