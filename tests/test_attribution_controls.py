@@ -133,7 +133,7 @@ def activations(shares) -> pd.DataFrame:
 
 
 def mmneuron_by_hand(shares, task):
-    """The order from the definition: own neurons by entropy, the others by share, idle ones last."""
+    """Own neurons by entropy, the others by share, idle ones last."""
     keys = {}
     for place in range(8):
         p = [shares[name][place] for name in shares]

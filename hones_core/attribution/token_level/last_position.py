@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.interventions import recorded_activations
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.tasks.instances import Instance
 
@@ -52,6 +53,16 @@ class LastPosition:
             input_ids=self.last.input_ids[rows],
         )
         return self.adapter.hidden_states(batch, cache=cache)[:, -1]
+
+    def activations(self) -> Tensor:
+        """z at the last position of every layer, [B, L, m] in float32, without gradients."""
+        rows = torch.arange(len(self.last.input_ids), device=self.adapter.device)
+        with (
+            torch.no_grad(),
+            recorded_activations(self.adapter, lambda z: z[:, -1].float()) as records,
+        ):
+            self.hidden(rows)
+        return torch.stack(records, dim=1)
 
 
 def split_last(batch: Batch) -> tuple[Batch, Batch]:

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hones_core.attribution.neuron_effects import last_token_activations
 from hones_core.attribution.token_level.frames import neuron_frame, summed
 from hones_core.attribution.token_level.last_position import (
     ChangedActivations,
@@ -58,9 +57,8 @@ def attributions(
 
     `rows_at_once` limits the rows (instances x steps) of a forward and backward pass.
     """
-    with torch.no_grad():
-        activations = last_token_activations(adapter, batch)
     last = LastPosition.of(adapter, batch)
+    activations = last.activations()
     layers = [
         integrated_gradients(last, layer, activations[:, layer], targets, steps, rows_at_once)
         for layer in range(adapter.n_layers)
