@@ -56,6 +56,7 @@ class Adapter:
 
     family: str
     separator: str  # between the prompt and the answer
+    any_resolution = False  # whether an image has as many features as its size asks for
 
     def __init__(self, model: nn.Module, tokenizer, image_processor, revision: str | None = None):
         self.model = model.eval().requires_grad_(False)
