@@ -22,10 +22,12 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedModel,
+    ProcessorMixin,
 )
 
 from hones_core.engine.evaluate import Evaluator
 from hones_core.models import Adapter, load_model
+from hones_core.models.adapter import Batch
 from hones_core.tasks.instances import Instance
 from hones_core.toy.vocabulary import build_tokenizer
 
@@ -50,14 +52,14 @@ CAPTIONS = (
 class Tiny:
     """One tiny checkpoint: the code's adapter of it, and the stock classes.
 
-    `processor` takes one image and one text, as `LlavaProcessor` does, and has the tokenizer.
+    `processor` is the stock one, of any family.
     """
 
     folder: Path
     images: Path
     adapter: Adapter
     stock: PreTrainedModel
-    processor: Callable
+    processor: ProcessorMixin
 
     @property
     def layers(self):
@@ -205,6 +207,26 @@ def _caption(index: int) -> Instance:
 def _retrieval(index: int) -> Instance:
     candidates = CAPTIONS[: (4, 6, 2)[index % 3]]
     return instance("retrieval", index, candidates=candidates, positive_index=index % 2)
+
+
+def prompts(tiny: Tiny) -> list[tuple[str, str]]:
+    """(image, text) of several prompts of different lengths, three of each task."""
+    pairs = []
+    for task in ("vqa", "ocr", "caption", "retrieval"):
+        evaluator = tiny.evaluator(task)
+        pairs += [(item.image, evaluator.text(item)) for item in make_instances(task)]
+    return pairs
+
+
+def pictures(tiny: Tiny, pairs: Sequence[tuple[str, str]]) -> list[Image.Image]:
+    """The images of prompts."""
+    return [Image.open(tiny.images / image).convert("RGB") for image, _ in pairs]
+
+
+def encode(tiny: Tiny, pairs: Sequence[tuple[str, str]]) -> Batch:
+    """The prompts as the adapter encodes them."""
+    with torch.no_grad():
+        return tiny.adapter.encode(pictures(tiny, pairs), [text for _, text in pairs])
 
 
 # --- the stock model, one sample at a time -------------------------------------------------------

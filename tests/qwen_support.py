@@ -1,20 +1,16 @@
-"""A tiny random Qwen2.5-VL, with inputs made by hand of the stock tokenizer and image processor.
-
-The full `Qwen2_5_VLProcessor` needs torchvision; `ByHandProcessor` does slowly and for one prompt
-what it does, and a test compares the two where torchvision is present.
-"""
+"""A tiny random Qwen2.5-VL, for the same comparisons with the stock classes."""
 
 from pathlib import Path
 
 import torch
 from model_support import Tiny, draw_images, randomise
-from PIL import Image
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
     Qwen2VLImageProcessorPil,
 )
 
@@ -143,26 +139,18 @@ def save_qwen(model: Qwen2_5_VLForConditionalGeneration, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-class ByHandProcessor:
-    """One image and one prompt, with the image's tokens counted from its grid of patches."""
+class StockProcessor(Qwen2_5_VLProcessor):
+    """The stock processor without its part for videos, which alone needs torchvision."""
 
-    def __init__(self, folder: Path):
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-        self.image_processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
+    def check_argument_for_proper_class(self, argument_name, argument):
+        """Accept that there is no video processor."""
 
-    def __call__(self, images: Image.Image, text: str, return_tensors: str = "pt"):
-        inputs = self.image_processor(images=[images], return_tensors=return_tensors)
-        frames, rows, columns = inputs["image_grid_thw"][0].tolist()
-        assert frames == 1
-        before, after = text.split("<|image_pad|>")
-        image = ["<|image_pad|>"] * (rows // MERGE * columns // MERGE)
-        ids = self.tokenizer("".join([before, *image, after]), return_tensors="pt")["input_ids"]
-        pad = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-        kinds = [[int(token == pad) for token in ids[0].tolist()]]
-        inputs["input_ids"] = ids
-        inputs["attention_mask"] = torch.ones_like(ids)
-        inputs["mm_token_type_ids"] = torch.tensor(kinds)
-        return inputs
+    @classmethod
+    def of(cls, folder: Path) -> "StockProcessor":
+        """The processor of a checkpoint."""
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        images = Qwen2VLImageProcessorPil.from_pretrained(folder)
+        return cls(images, tokenizer, None, chat_template=tokenizer.chat_template)
 
 
 def make_tiny_qwen(folder: Path, **sizes: int) -> Tiny:
@@ -179,5 +167,5 @@ def make_tiny_qwen(folder: Path, **sizes: int) -> Tiny:
         folder / "images",
         load_model(str(folder / "model"), "qwen2_5_vl", device="cpu"),
         stock.eval(),
-        ByHandProcessor(folder / "model"),
+        StockProcessor.of(folder / "model"),
     )
