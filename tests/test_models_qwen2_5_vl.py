@@ -16,13 +16,8 @@ from model_support import (
     stock_tokens,
 )
 from PIL import Image
-from qwen_support import LEAST, MERGE, MOST, PATCH
-from transformers import (
-    DynamicCache,
-    Qwen2_5_VLProcessor,
-    Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
-)
+from qwen_support import LEAST, MERGE, MOST, PATCH, smart_size
+from transformers import DynamicCache, Qwen2_5_VLProcessor
 from transformers.utils import is_torchvision_available
 
 from hones_core.engine.evaluate import force, forced_logprobs, greedy_config
@@ -122,6 +117,8 @@ def test_inputs_are_those_of_the_stock_processor(tiny_qwen):
     reason="the full processor, with videos, needs torchvision, which is not installed",
 )
 def test_inputs_are_those_of_the_full_processor(tiny_qwen):
+    from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
     pairs = prompts(tiny_qwen)
     images, texts = pictures(tiny_qwen, pairs), [text for _, text in pairs]
     full = Qwen2_5_VLProcessor(
@@ -205,21 +202,6 @@ def test_a_cached_continuation_in_parts(tiny_qwen, batch_size, cuts):
     torch.testing.assert_close(torch.cat(parts, 1)[real], whole[real], **CLOSE)
 
 
-def smart_size(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of features of an image, from Qwen2-VL's description."""
-    unit = PATCH * MERGE
-    rows, columns = round(height / unit), round(width / unit)
-    area = unit * unit
-    if rows * columns * area > MOST:
-        scale = (MOST / (height * width)) ** 0.5
-        rows = max(1, int(height * scale / unit))
-        columns = max(1, int(width * scale / unit))
-    elif rows * columns * area < LEAST:
-        scale = (LEAST / (height * width)) ** 0.5
-        rows, columns = (-int(-side * scale // unit) for side in (height, width))
-    return rows, columns
-
-
 @pytest.mark.parametrize(
     ("height", "width"),
     [(16, 16), (1, 1), (3, 5), (17, 23), (8, 80), (9, 400), (333, 500), (13, 12), (20, 20)],
@@ -227,7 +209,7 @@ def smart_size(height: int, width: int) -> tuple[int, int]:
 def test_image_tokens_of_odd_resolutions(tiny_qwen, height, width):
     adapter = tiny_qwen.adapter
     inputs = adapter.inputs([Image.new("RGB", (width, height))], [adapter.prompt("What?")])
-    rows, columns = smart_size(height, width)
+    rows, columns = smart_size(height, width, PATCH * MERGE, LEAST, MOST)
     count = int((inputs["input_ids"] == adapter.image_token).sum())
     assert count == rows * columns == int(inputs["mm_token_type_ids"].sum())
     assert inputs["image_grid_thw"].tolist() == [[1, rows * MERGE, columns * MERGE]]
