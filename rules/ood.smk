@@ -150,6 +150,7 @@ rule predict_ood:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=getattr(OOD, OOD_SETS[wc.ood_set].dataset).image_folder,
         ),

@@ -20,8 +20,8 @@ from qwen_support import LEAST, MERGE, MOST, PATCH, smart_size
 from transformers import DynamicCache, Qwen2_5_VLProcessor
 from transformers.utils import is_torchvision_available
 
-from hones_core.engine.evaluate import force, forced_logprobs, greedy_config
 from hones_core.engine.interventions import MeanReplaceHead, applied
+from hones_core.engine.plain import force, forced_logprobs, greedy_config
 from hones_core.models import load_model
 from hones_core.models.adapter import Batch, ModelError, counted_positions, following_positions
 
@@ -346,28 +346,6 @@ def test_teacher_forcing(tiny_qwen):
         logprobs = logits.double().log_softmax(-1)[torch.arange(len(ids)), ids]
         assert means[row].item() == pytest.approx(logprobs.mean().item(), abs=1e-5)
         assert firsts[row].item() == pytest.approx(logprobs[0].item(), abs=1e-5)
-
-
-@pytest.mark.parametrize("batch_size", [1, 8])
-def test_ranking_behind_a_shared_image(tiny_qwen, batch_size):
-    """Candidates continue the cached prefix, whose image takes fewer positions than tokens."""
-    evaluator, instances = tiny_qwen.evaluator("retrieval", batch_size), make_instances("retrieval")
-    outcomes = [
-        outcome
-        for chunk in evaluator.chunks(instances)
-        for outcome in evaluator.outcomes(evaluator.prepare(chunk))
-    ]
-    for item, outcome in zip(instances, outcomes, strict=True):
-        texts = [evaluator.text(item, candidate) for candidate in item.candidates]
-        yes, no = (ids_in_context(tiny_qwen, texts[0], word)[0] for word in ("Yes", "No"))
-        rows = [stock_logits(tiny_qwen, item.image, text)[-1] for text in texts]
-        scores = [(row[yes] - row[no]).item() for row in rows]
-        assert (
-            outcome.prediction == item.candidates[max(range(len(scores)), key=scores.__getitem__)]
-        )
-        assert outcome.utility == evaluator.task.utility(scores, item)
-        logprob = rows[item.positive_index].log_softmax(-1)[yes].item()
-        assert outcome.target_logprob == pytest.approx(logprob, abs=1e-5)
 
 
 def test_bounds_of_the_images_sizes(tiny_qwen):

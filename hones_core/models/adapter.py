@@ -55,6 +55,7 @@ class Adapter:
     """
 
     family: str
+    position_axes = 1  # planes of positions: text, or time, height and width
     separator: str  # between the prompt and the answer
     any_resolution = False  # whether an image has as many features as its size asks for
 
@@ -66,6 +67,7 @@ class Adapter:
         self.revision = revision
         self.stop_ids = self._take_stop_ids()
         self.answer_positions: Tensor | None = None
+        self._converted: Tensor | None = None
         text = model.config.get_text_config()
         self.layers = self.language_model.layers
         self.n_layers = len(self.layers)
@@ -161,6 +163,23 @@ class Adapter:
         """Input embeddings [..., d] of token ids."""
         return self.model.get_input_embeddings()(token_ids)
 
+    def rotary(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [B, T, head_dim] of the rotary embedding at positions [A, B, T]."""
+        return self.language_model.rotary_emb(like, position_ids=positions.squeeze(0))
+
+    def keys_values(
+        self, layer: int, hidden: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, key-value heads, T, head_dim] that a layer makes of [B, T, d]."""
+        block = self.layers[layer]
+        normed = block.input_layernorm(hidden)
+        split = (*hidden.shape[:-1], -1, self.head_dim)
+        keys = block.self_attn.k_proj(normed).view(split).transpose(1, 2)
+        values = block.self_attn.v_proj(normed).view(split).transpose(1, 2)
+        cos, sin = cos[:, None], sin[:, None]
+        low, high = keys.chunk(2, dim=-1)
+        return keys * cos + torch.cat([-high, low], dim=-1) * sin, values
+
     def hidden_states(
         self, batch: Batch, answer_positions: Tensor | None = None, cache: Cache | None = None
     ) -> Tensor:
@@ -186,7 +205,7 @@ class Adapter:
 
         Raises FloatingPointError if one of them is NaN or infinite.
         """
-        logits = hidden.float() @ self.unembedding.float().T
+        logits = hidden.float() @ self._unembedding_float32().T
         self.require_finite(logits)
         return logits
 
@@ -198,6 +217,14 @@ class Adapter:
                 f"{self.family}: some logits are {what} in {self.dtype}; use float32 or bfloat16 "
                 "as the model's dtype in the config, or smaller scales if the model is steered"
             )
+
+    def _unembedding_float32(self) -> Tensor:
+        """U in float32, converted once for a model in half precision."""
+        if self.dtype == torch.float32:
+            return self.unembedding
+        if self._converted is None:
+            self._converted = self.unembedding.float()
+        return self._converted
 
     def _take_stop_ids(self) -> list[int]:
         """The end-of-sequence ids, all that is kept of the checkpoint's own generation config.

@@ -18,13 +18,19 @@ TARGET_LOGPROB = Column(
 FIRST_TOKEN_LOGPROB = Column(
     "first_token_logprob", "float64", "nat", "log-probability of the target's first token"
 )
+CLOSE_CALL = Column(
+    "close_call",
+    "bool",
+    "",
+    "whether a choice hung on less than the engine's margin and was made again the plain way",
+)
 STATISTICS = Column(
     "statistics", "list<float64>", "", "additive sufficient statistics of the task's score"
 )
 
 BASE_PREDICTIONS = Schema(
     name="base_predictions",
-    version=1,
+    version=2,
     rule="predict_base",
     meaning="The unchanged model's prediction for every instance of every split.",
     key=("instance_id",),
@@ -36,16 +42,25 @@ BASE_PREDICTIONS = Schema(
         TARGET_LOGPROB,
         FIRST_TOKEN_LOGPROB,
         STATISTICS,
+        CLOSE_CALL,
     ),
 )
 
 HEAD_EFFECTS = Schema(
     name="head_effects",
-    version=1,
+    version=2,
     rule="measure_head_effects",
     meaning="Per-sample outcome with one head mean-replaced; layer and head are -1 for the base.",
     key=("layer", "head", "instance_id"),
-    columns=(LAYER, HEAD, INSTANCE_ID, UTILITY, TARGET_LOGPROB, FIRST_TOKEN_LOGPROB),
+    columns=(
+        LAYER,
+        HEAD,
+        INSTANCE_ID,
+        UTILITY,
+        TARGET_LOGPROB,
+        FIRST_TOKEN_LOGPROB,
+        CLOSE_CALL,
+    ),
 )
 
 HEAD_RANKING = Schema(
