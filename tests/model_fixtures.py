@@ -3,6 +3,9 @@
 import pytest
 from model_support import make_tiny
 
+# The fixtures on which the engines are compared; each has the interface of `Tiny`.
+FAMILIES = ("tiny", "grouped")
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
@@ -14,3 +17,9 @@ def tiny(tmp_path_factory):
 def grouped(tmp_path_factory):
     """Three layers with grouped-query attention: four query heads on two key-value heads."""
     return make_tiny(tmp_path_factory.mktemp("grouped"), kv_heads=2, layers=3, seed=1)
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request):
+    """Each of the checkpoints."""
+    return request.getfixturevalue(request.param)

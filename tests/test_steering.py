@@ -141,7 +141,7 @@ def test_the_last_target_token_is_the_end_of_sequence(tiny):
 
 
 def test_no_scale_is_no_change(tiny, bank):
-    """s = 0 gives the base's logits bit for bit, and no divergence beyond the rounding of a cache."""
+    """s = 0 gives the base's logits bit for bit, and no divergence; cached, up to rounding."""
     evaluator = tiny.evaluator("vqa")
     examples = examples_of("vqa")
     zeros = torch.zeros(len(NEURONS))
