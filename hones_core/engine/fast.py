@@ -208,7 +208,7 @@ def _base_answers(
     adapter: Adapter, batch: Batch, max_new_tokens: int, limits: Limits
 ) -> list[list[int]]:
     traced = trace(adapter, [prompt_segment(adapter, batch)])
-    top = adapter.logits(traced.final[0][:, -1]).topk(2, dim=-1)
+    tokens, _ = choose(adapter.logits(traced.final[0][:, -1]))
     rows = len(batch.input_ids)
     names = list(range(rows))
     pool = DecodePool(adapter, limits.decode_rows)
@@ -218,7 +218,7 @@ def _base_answers(
             [],
             [row[0].keys_values for row in traced.layers],
             batch.attention_mask.bool(),
-            choose(top.values, top.indices),
+            tokens,
             following_positions(batch.positions, 1)[0, :, 0],
             torch.full((rows,), max_new_tokens - 1, device=adapter.device),
         )
@@ -250,10 +250,7 @@ def _verify(
 ) -> dict[tuple[Label, int], _Verified]:
     """Compare all choices with the draft; rows that leave it go to the pool."""
     logits = adapter.logits(run.final[0]).unflatten(0, (run.copies, -1))  # [C, R, K, V]
-    top = logits.topk(2, dim=-1)
-    chosen = choose(top.values.flatten(0, -2), top.indices.flatten(0, -2))
-    chosen = _at(chosen.view(top.values.shape[:-1]), chunk.draft_paths.reads)
-    margins = _at(top.values[..., 0] - top.values[..., 1], chunk.draft_paths.reads)
+    chosen, margins = (_at(values, chunk.draft_paths.reads) for values in choose(logits))
     leaves = (chosen != chunk.draft_paths.ids) & chunk.draft_paths.real
     lengths = chunk.draft_paths.real.sum(-1)
     width = leaves.shape[-1]
