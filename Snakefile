@@ -25,6 +25,7 @@ include: "rules/neurons.smk"
 include: "rules/masking.smk"
 include: "rules/groups.smk"
 include: "rules/steering.smk"
+include: "rules/planted.smk"
 include: "rules/report.smk"
 
 
@@ -37,6 +38,7 @@ rule all:
             format=FORMATS,
         ),
         expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),
+        f"{RUN}/tables/planted_recovery.csv",
 
 
 rule ood_benchmark:

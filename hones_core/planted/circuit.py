@@ -164,20 +164,8 @@ def _succession(task: str) -> tuple[tuple[Weights, Weights], ...]:
     )
 
 
-def neurons(strengths: Strengths, seed: int) -> list[list[Neuron]]:
-    """The neurons of each layer, LAYERS lists of NEURONS, in random order."""
-    generator = torch.Generator().manual_seed(seed)
-    layers: list[list[Neuron]] = [[] for _ in range(LAYERS)]
-    for neuron in _named_neurons(strengths, generator):
-        layers[neuron.layer].append(neuron)
-    for index, layer in enumerate(layers):
-        layer += [_background(index, generator) for _ in range(NEURONS - len(layer))]
-        order = torch.randperm(NEURONS, generator=generator).tolist()
-        layers[index] = [layer[place] for place in order]
-    return layers
-
-
-def _named_neurons(strengths: Strengths, generator: torch.Generator) -> list[Neuron]:
+def named_neurons(strengths: Strengths, generator: torch.Generator) -> list[Neuron]:
+    """All but the background."""
     found = [
         _polysemantic(layer, strengths.polysemantic, generator)
         for layer in range(LAYERS)
@@ -246,7 +234,9 @@ def _silent(task: str, down: Tensor) -> Neuron:
     return Neuron(2, "silent", task, -OPEN * always, always, down)
 
 
-def _background(layer: int, generator: torch.Generator) -> Neuron:
+def background_neuron(layer: int, generator: torch.Generator) -> Neuron:
+    """A neuron that reads and writes at random."""
+
     def draw(scale: float, names: list[str]) -> Tensor:
         return scale * torch.randn(WIDTH, generator=generator) * mask(names)
 

@@ -9,22 +9,10 @@ key-value heads needed), whatever family it belongs to.
 - **No bias.** A decoder that has biases keeps them at zero.
 """
 
-from dataclasses import dataclass
-
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hones_core.planted.circuit import (
-    HEADS,
-    LAYERS,
-    NEURONS,
-    Head,
-    Neuron,
-    Strengths,
-    neurons,
-    routing_heads,
-)
+from hones_core.planted.circuit import Head
 from hones_core.planted.layout import (
     READABLE,
     WIDTH,
@@ -34,6 +22,7 @@ from hones_core.planted.layout import (
     space,
     vector,
 )
+from hones_core.planted.plan import Planted
 from hones_core.planted.world import (
     ANSWERS,
     CONTENTS,
@@ -54,51 +43,11 @@ COMMON = 0.5  # share of the common direction in every row of the unembedding
 SCRATCH = 0.3  # standard deviation of a token's own random features
 
 
-@dataclass(frozen=True)
-class Planted:
-    """What stands where: heads[layer][head] is None for a background head."""
-
-    heads: list[list[Head | None]]
-    neurons: list[list[Neuron]]
-
-
-def plan(strengths: Strengths, seed: int) -> Planted:
-    """Heads and neurons at random places of their layers."""
-    generator = torch.Generator().manual_seed(seed)
-    heads: list[list[Head | None]] = []
-    for layer in range(LAYERS):
-        row: list[Head | None] = [head for head in routing_heads() if head.layer == layer]
-        row += [None] * (HEADS - len(row))
-        order = torch.randperm(HEADS, generator=generator).tolist()
-        heads.append([row[place] for place in order])
-    return Planted(heads, neurons(strengths, seed))
-
-
-def truth(planted: Planted) -> pd.DataFrame:
-    """The PLANTED_TRUTH artifact: what every head and neuron is for each task.
-
-    A head or neuron made for other tasks only is 'other_task'; all that is random, 'background'.
-    """
-    rows = []
-    for task in TASKS:
-        for layer, row in enumerate(planted.heads):
-            for index, head in enumerate(row):
-                label = "background"
-                if head is not None:
-                    label = "routing" if task in head.tasks else "other_task"
-                rows.append((task, "head", layer, index, label))
-        for layer, column in enumerate(planted.neurons):
-            for index, neuron in enumerate(column):
-                label = neuron.label if neuron.task in ("", task) else "other_task"
-                rows.append((task, "neuron", layer, index, label))
-    return pd.DataFrame(rows, columns=["task", "kind", "layer", "index", "label"])
-
-
 @torch.no_grad()
 def write_decoder(
     language_model: nn.Module, lm_head: nn.Linear, token_ids: dict[str, int], planted: Planted
 ) -> None:
-    """Set all weights of a decoder of LAYERS layers, HEADS heads of HEAD_DIM and NEURONS neurons.
+    """Set all weights of a decoder that has the plan's layers and neurons, and heads of HEAD_DIM.
 
     `token_ids`: the ids of the world's words and, as "end of vqa" and so on, of the prompts' ends.
     """
@@ -129,14 +78,16 @@ def token_features() -> dict[str, Feature]:
     features: dict[str, Feature] = {"<s>": ("start", 0)}
     features |= {place_token(k): ("asked", k) for k in range(ROW_LENGTH)}
     features |= {f"end of {task}": ("task", k) for k, task in enumerate(TASKS)}
-    for task, name in (("retrieval", "candidate"), ("ocr", "said_ocr"), ("caption", "said_caption")):
+    for task, name in (
+        ("retrieval", "candidate"),
+        ("ocr", "said_ocr"),
+        ("caption", "said_caption"),
+    ):
         features |= {WORDS[task][k]: (name, k) for k in range(CONTENTS)}
     return features
 
 
-def _write_embeddings(
-    table: Tensor, token_ids: dict[str, int], generator: torch.Generator
-) -> None:
+def _write_embeddings(table: Tensor, token_ids: dict[str, int], generator: torch.Generator) -> None:
     table[:, space("scratch")] = SCRATCH * torch.randn(
         table[:, space("scratch")].shape, generator=generator
     )

@@ -7,7 +7,7 @@ model, whatever the family; its own are the vision tower, the configuration and 
 from collections.abc import Callable
 
 from hones_core.models.adapter import Adapter
-from hones_core.planted.decoder import Planted
 from hones_core.planted.llava import build_llava
+from hones_core.planted.plan import Planted
 
 FAMILIES: dict[str, Callable[[Planted], Adapter]] = {"llava": build_llava}

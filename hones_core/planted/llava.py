@@ -21,18 +21,17 @@ from transformers import (
 
 from hones_core.models.llava import LlavaAdapter
 from hones_core.planted.circuit import HEADS, LAYERS, NEURONS
-from hones_core.planted.decoder import CONSTANT, HEAD_DIM, ROPE_BASE, Planted, write_decoder
+from hones_core.planted.decoder import CONSTANT, HEAD_DIM, ROPE_BASE, write_decoder
 from hones_core.planted.layout import WIDTH, dimension
+from hones_core.planted.plan import Planted
 from hones_core.planted.world import (
     BRIGHT,
     CONTENTS,
     DARK,
-    END,
     PAINTS,
     PATCH,
     SIDE,
     SLOTS,
-    TASKS,
     build_tokenizer,
 )
 
@@ -139,6 +138,3 @@ def _write_projector(projector: nn.Module) -> None:
             first.weight[unit, CHANNELS + index] = GELU_INPUT
         second.weight[dimension((name, index)), unit] = 1 / GELU_INPUT
     second.bias[dimension(("constant", 0))] = CONSTANT
-
-
-

@@ -9,18 +9,19 @@ import pandas as pd
 
 from hones_core.attribution.activations import measure_activations
 from hones_core.attribution.neuron_effects import measure_neuron_effects
-from hones_core.attribution.rankers import RANKERS, SEEDED, Measurements, rank_neurons
+from hones_core.attribution.rankers import RANKERS, Measurements, rank_neurons
 from hones_core.engine.evaluate import Evaluator
 from hones_core.head_ranking import rank_heads
 from hones_core.heads import measure_head_effects
 from hones_core.planted.circuit import DISTRACTORS, Strengths
-from hones_core.planted.decoder import plan, truth
 from hones_core.planted.families import FAMILIES
+from hones_core.planted.plan import plan, truth
 from hones_core.planted.world import CONTENTS, ROW_LENGTH, TASKS
 from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
 ROUTING_HEADS = 2  # of every task: all that the neuron scores are conditioned on
+REFERENCE_STRENGTH = 1.0  # distractors that write as much as a planted neuron
 LEAST_UTILITY = 0.95  # a model that does not solve its task has no circuit to recover
 
 

@@ -23,7 +23,7 @@ PLANTED_TRUTH = Schema(
             "string",
             "",
             "heads: routing, other_task (routes for other tasks only) or background; neurons: "
-            "planted, polysemantic, aligned, cancelled, cancelling, silent, other_task or background",
+            "planted, polysemantic, aligned, cancelled, cancelling, silent, other_task, background",
         ),
     ),
 )
