@@ -49,3 +49,12 @@ rule ood_benchmark:
             ood_set=OOD_SETS,
         ),
         expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS),
+
+
+rule ood_predictions:
+    input:
+        expand(
+            f"{RUN}/{{model}}/ood/{{ood_set}}/base_predictions.parquet",
+            model=MODELS,
+            ood_set=OOD_SETS,
+        ),

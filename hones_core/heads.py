@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from hones_core.engine.evaluate import Evaluator, Outcome
-from hones_core.engine.interventions import MeanReplaceHead, applied
+from hones_core.engine.interventions import MeanReplaceHead
 from hones_core.progress import progress
 from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
@@ -19,14 +19,14 @@ def measure_head_effects(
     Returns the HEAD_EFFECTS artifact: (L * H + 1) * N rows. `positions` as in MeanReplaceHead.
     """
     adapter = evaluator.adapter
-    heads = [(layer, head) for layer in range(adapter.n_layers) for head in range(adapter.n_heads)]
+    settings: dict[tuple[int, int], MeanReplaceHead | None] = {(BASE, BASE): None}
+    for layer in range(adapter.n_layers):
+        for head in range(adapter.n_heads):
+            settings[layer, head] = MeanReplaceHead(layer, head, positions)
     frames = []
     for chunk in progress(evaluator.chunks(instances), f"{evaluator.task_name} head effects"):
-        prepared = evaluator.prepare(chunk)
-        rows = [_row(BASE, BASE, outcome) for outcome in evaluator.outcomes(prepared)]
-        for layer, head in heads:
-            with applied(adapter, MeanReplaceHead(layer, head, positions)):
-                rows += [_row(layer, head, outcome) for outcome in evaluator.outcomes(prepared)]
+        found = evaluator.outcomes_under(evaluator.prepare(chunk), settings)
+        rows = [_row(*place, outcome) for place, results in found.items() for outcome in results]
         frames.append(pd.DataFrame(rows))  # a thousand heads of dicts are too large to collect
     return pd.concat(frames, ignore_index=True)
 
@@ -39,4 +39,5 @@ def _row(layer: int, head: int, outcome: Outcome) -> dict:
         "utility": outcome.utility,
         "target_logprob": outcome.target_logprob,
         "first_token_logprob": outcome.first_token_logprob,
+        "close_call": outcome.close_call,
     }

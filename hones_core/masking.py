@@ -6,7 +6,7 @@ from typing import TypeVar
 import pandas as pd
 
 from hones_core.engine.evaluate import Evaluator, Outcome
-from hones_core.engine.interventions import Intervention, ZeroNeurons, applied
+from hones_core.engine.interventions import Intervention, ZeroNeurons
 from hones_core.neuron_sets import NeuronSet
 from hones_core.progress import progress
 from hones_core.tasks.instances import Instance
@@ -27,9 +27,8 @@ def outcomes_under(
     chunks = evaluator.chunks(instances)
     for chunk in progress(chunks, f"{evaluator.task_name} x {len(interventions)} settings"):
         prepared = evaluator.prepare(chunk, score_targets)
-        for label, intervention in interventions.items():
-            with applied(evaluator.adapter, *([intervention] if intervention else [])):
-                results += [(label, outcome) for outcome in evaluator.outcomes(prepared)]
+        for label, outcomes in evaluator.outcomes_under(prepared, interventions).items():
+            results += [(label, outcome) for outcome in outcomes]
     return results
 
 

@@ -167,7 +167,9 @@ class Model(Section):
     family: Literal["llava", "qwen2_5_vl"] = Field(description="which adapter reads it")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
     device: str = Field(description="auto, cpu, cuda, cuda:1 ...")
-    batch_size: Positive = Field(description="prompts per forward pass")
+    batch_size: Positive | None = Field(
+        description="prompts per forward pass; null: as memory allows"
+    )
     top_heads: Positive = Field(description="K_h: heads that condition the neuron scores")
     compare_with: str | None = Field(description="the paper's model shown beside it in tables")
 
@@ -176,6 +178,24 @@ class Decoding(Section):
     """Greedy decoding (METHOD 2)."""
 
     max_new_tokens: Positive = Field(description="longest answer, in tokens")
+
+
+class Engine(Section):
+    """How interventions are run; no result depends on it but for rounding."""
+
+    path: Literal["fast", "plain"] = Field(
+        description="fast: the exact engine; plain: stock generate and forward with hooks"
+    )
+    interventions_at_once: Positive | None = Field(
+        description="interventions that share a pass; null: as memory allows"
+    )
+    decode_rows: Positive | None = Field(
+        description="rows that are decoded together; null: as memory allows"
+    )
+    candidate_rows: Positive = Field(description="rows that share a query's candidates")
+    close_margin: Annotated[float, Field(ge=0)] | None = Field(
+        description="logits; closer choices are made again the plain way; null: by dtype"
+    )
 
 
 class Samples(Section):
@@ -279,6 +299,7 @@ class Settings(Section):
     tasks: tuple[TaskName, ...] = Field(min_length=1, description="tasks to run, in table order")
     models: tuple[Model, ...] = Field(min_length=1, description="models to run")
     decoding: Decoding
+    engine: Engine
     heads: Heads
     neurons: Neurons
     masking: Masking

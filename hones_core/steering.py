@@ -9,9 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from hones_core.engine.evaluate import Evaluator, Forced, force, forced_logits
+from hones_core.engine.cached import CachedTargets
+from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import Intervention, ScaleNeurons, applied
+from hones_core.engine.plain import Forced, force, forced_logits
 from hones_core.masking import outcomes_under, prediction_row
+from hones_core.models.adapter import Batch
 from hones_core.neuron_sets import NeuronSet, members
 from hones_core.progress import progress
 from hones_core.tasks.instances import Instance
@@ -44,6 +47,18 @@ class Example:
     instance: Instance
     target: str
     candidate: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt: what an example is without its target."""
+
+    instance: Instance
+    candidate: str | None
+
+    @classmethod
+    def of(cls, example: Example) -> "Asked":
+        return cls(example.instance, example.candidate)
 
 
 class Bank:
@@ -92,6 +107,7 @@ def learn_scales(
             f"{len(instances)} development instances are fewer than one batch of "
             f"{training.batch_size}"
         )
+    cache = cached_targets(evaluator, bank) if evaluator.engine == "fast" else None
     scales = torch.zeros(len(bank.neurons), device=evaluator.adapter.device, requires_grad=True)
     optimiser = torch.optim.AdamW([scales], lr=training.learning_rate, weight_decay=0.0)
     generator = np.random.default_rng(training.seed)
@@ -104,7 +120,7 @@ def learn_scales(
     for step, batch in enumerate(progress(batches, f"{evaluator.task_name} steering")):
         rate = cosine_to_tenth(training.learning_rate, step, len(batches))
         optimiser.param_groups[0]["lr"] = rate
-        cross_entropy, kl = loss_terms(evaluator, bank, scales, batch)
+        cross_entropy, kl = loss_terms(evaluator, bank, scales, batch, cache)
         l2 = scales.square().sum()
         loss = cross_entropy + training.kl_weight * kl + training.l2_weight * l2
         optimiser.zero_grad()
@@ -132,19 +148,39 @@ def learn_scales(
     return scales.detach().double().tolist(), pd.DataFrame(curve)
 
 
+def cached_targets(evaluator: Evaluator, bank: Bank) -> CachedTargets:
+    """The states below the bank's first layer, and the teacher's, computed once per example."""
+
+    def encode(asked: Sequence[Asked]) -> Batch:
+        return evaluator.encode([one.instance for one in asked], [one.candidate for one in asked])
+
+    return CachedTargets(evaluator.adapter, bank.neurons[0][0], encode)
+
+
 def loss_terms(
-    evaluator: Evaluator, bank: Bank, scales: Tensor, examples: Sequence[Example]
+    evaluator: Evaluator,
+    bank: Bank,
+    scales: Tensor,
+    examples: Sequence[Example],
+    cache: CachedTargets | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy and KL of a batch in nat (means over target tokens), differentiable in scales.
 
-    Raises FloatingPointError if a logit is not finite.
+    With a `cache`, which must be the bank's, only the layers from its first one on are run. Raises
+    FloatingPointError if a logit is not finite.
     """
-    adapter = evaluator.adapter
-    with torch.no_grad():
-        forced = _forced(evaluator, examples)
-        teacher = forced_logits(adapter, forced).log_softmax(-1)
-    with applied(adapter, bank.intervention(scales)):
-        student = forced_logits(adapter, forced).log_softmax(-1)
+    adapter, steered = evaluator.adapter, bank.intervention(scales)
+    if cache is None:
+        with torch.no_grad():
+            forced = _forced(evaluator, examples)
+            teacher = forced_logits(adapter, forced).log_softmax(-1)
+        with applied(adapter, steered):
+            student = forced_logits(adapter, forced).log_softmax(-1)
+    else:
+        forced = cache.batch([(Asked.of(e), target_with_stop(evaluator, e)) for e in examples])
+        teacher = cache.teacher_logits(forced).log_softmax(-1)
+        with applied(adapter, steered):
+            student = cache.logits(forced).log_softmax(-1)
     mask = forced.target_mask
     tokens = student.gather(-1, forced.target_ids[..., None]).squeeze(-1)
     kl = (teacher.exp() * (teacher - student)).sum(-1)
@@ -242,14 +278,15 @@ def _examples(
     ]
 
 
+def target_with_stop(evaluator: Evaluator, example: Example) -> list[int]:
+    """Token ids of an example's target in context, the end of sequence included."""
+    text = evaluator.text(example.instance, example.candidate)
+    ids = evaluator.adapter.answer_ids(text, example.target)
+    return [*ids, evaluator.adapter.tokenizer.eos_token_id]
+
+
 def _forced(evaluator: Evaluator, examples: Sequence[Example]) -> Forced:
-    adapter = evaluator.adapter
     instances = [example.instance for example in examples]
-    candidates = [example.candidate for example in examples]
-    batch = evaluator.encode(instances, candidates)
-    stop = adapter.tokenizer.eos_token_id
-    targets = [
-        [*adapter.answer_ids(evaluator.text(e.instance, e.candidate), e.target), stop]
-        for e in examples
-    ]
-    return force(adapter, batch, targets)
+    batch = evaluator.encode(instances, [example.candidate for example in examples])
+    targets = [target_with_stop(evaluator, example) for example in examples]
+    return force(evaluator.adapter, batch, targets)

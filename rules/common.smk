@@ -176,3 +176,9 @@ def ood_instance_sources(wildcards):
     if ood_set.task == "retrieval":
         sources["pools"] = f"{RUN}/benchmark/ood/retrieval_pools.parquet"
     return sources
+
+
+def ood_images(wildcards):
+    """The image folder of a set's data set."""
+    folder = getattr(OOD, OOD_SETS[wildcards.ood_set].dataset).image_folder
+    return folder if SHIFTED_TOY else existing(folder)

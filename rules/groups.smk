@@ -37,6 +37,7 @@ rule predict_group_masked:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=image_folder(wc.task),
             tasks=TASKS,

@@ -17,6 +17,7 @@ rule predict_base:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=image_folder(wc.task),
         ),
@@ -42,6 +43,7 @@ rule measure_head_effects:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=image_folder(wc.task),
             samples=getattr(SETTINGS.heads.samples, wc.task),

@@ -18,6 +18,7 @@ rule predict_masked:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=image_folder(wc.task),
             top_ratio=SETTINGS.masking.top_ratio,

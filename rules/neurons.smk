@@ -18,6 +18,7 @@ rule measure_neuron_effects:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             image_folder=image_folder(wc.task),
             samples=getattr(SETTINGS.neurons.samples, wc.task),
             positions=SETTINGS.heads.positions,

@@ -132,3 +132,29 @@ rule build_ood_instances:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/build_ood_instances.py"
+
+
+rule predict_ood:
+    input:
+        model_files,
+        images=ood_images,
+        instances=f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
+    output:
+        f"{RUN}/{{model}}/ood/{{ood_set}}/base_predictions.parquet",
+    log:
+        f"{RUN}/logs/predict_ood/{{model}}/{{ood_set}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/predict_ood/{{model}}/{{ood_set}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=lambda wc: section(
+            model=model_section(wc.model),
+            engine=SETTINGS.engine,
+            decoding=SETTINGS.decoding,
+            image_folder=getattr(OOD, OOD_SETS[wc.ood_set].dataset).image_folder,
+        ),
+        code=code("predict_ood"),
+        env=versions(*MODEL_PACKAGES),
+    script:
+        "../workflow_scripts/predict_ood.py"

@@ -21,6 +21,7 @@ rule learn_steering_scales:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             image_folder=image_folder(wc.task),
             steering=SETTINGS.steering,
             seed=SETTINGS.seed,
@@ -48,6 +49,7 @@ rule predict_steered:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=image_folder(wc.task),
         ),

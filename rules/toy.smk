@@ -57,6 +57,7 @@ rule predict_toy_check:
     params:
         cfg=lambda wc: section(
             model=model_section(wc.model),
+            engine=SETTINGS.engine,
             decoding=SETTINGS.decoding,
             image_folder=image_folder(wc.task),
             seed=SETTINGS.seed,

@@ -5,7 +5,13 @@ import torch
 from model_support import ids_in_context, make_instances, stock_logits
 from PIL import Image
 
-from hones_core.models.adapter import Adapter, Batch, ModelError
+from hones_core.models.adapter import (
+    Adapter,
+    Batch,
+    ModelError,
+    counted_positions,
+    following_positions,
+)
 
 pytest_plugins = ["model_fixtures"]
 
@@ -50,7 +56,7 @@ def test_input_ids_are_those_of_the_stock_processor(model):
         padding = batch.input_ids.shape[1] - len(expected)
         assert torch.equal(batch.input_ids[row, padding:], expected)
         assert batch.attention_mask[row].tolist() == [0] * padding + [1] * len(expected)
-        assert batch.position_ids[row, padding:].tolist() == list(range(len(expected)))
+        assert batch.positions[0, row, padding:].tolist() == list(range(len(expected)))
     assert len(lengths) > 3
 
 
@@ -129,8 +135,9 @@ def test_logits_that_are_not_finite(tiny, value, word):
         tiny.adapter.require_finite(logits)
 
 
-def test_position_ids_of_a_batch_that_continues_a_cache():
-    mask = torch.tensor([[0, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]])
-    batch = Batch(torch.zeros(2, 3, 4), mask, torch.zeros(2, 3))
-    assert batch.position_ids[0, :2].tolist() == [2, 3]
-    assert batch.position_ids[1].tolist() == [3, 4, 5]
+def test_text_goes_on_from_the_largest_position_of_all_axes():
+    positions = torch.tensor([[[0, 0, 1, 2], [0, 1, 2, 3]], [[0, 0, 1, 5], [0, 1, 1, 3]]])
+    following = following_positions(positions, 2)
+    assert following.tolist() == [[[6, 7], [4, 5]]] * 2
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    assert counted_positions(mask).tolist() == [[[0, 0, 0, 1], [0, 1, 2, 3]]]

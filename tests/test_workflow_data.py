@@ -6,7 +6,13 @@ from workflow_support import copy_project, snakemake, succeed, write_config
 from hones_core import artifacts
 from hones_core.schemas.benchmark import TEXT_ERASED_IMAGES
 from hones_core.schemas.benchmark_tables import DATA_CHECK
-from hones_core.schemas.ood import OOD_FALSE_NEGATIVES, OOD_INSTANCES, OOD_SPLITS
+from hones_core.schemas.ood import (
+    OOD_FALSE_NEGATIVES,
+    OOD_INSTANCES,
+    OOD_PREDICTIONS,
+    OOD_SPLITS,
+)
+from hones_core.tasks import ocr
 from hones_core.tasks.ood_sets import OOD_SETS
 
 CONFIG = {
@@ -14,6 +20,7 @@ CONFIG = {
     "benchmark": {"splits": {"discovery": 5, "development": 3, "test": 4}},
     "ood": {"flickr30k": {"n_queries": 3, "n_negatives": 15}, "toy_scenes": {"n_images": 12}},
 }
+TEXTVQA = "results/toy/llava/ood/textvqa/base_predictions.parquet"
 ERASED = "results/toy/benchmark/text_erased_images.parquet"
 
 
@@ -29,7 +36,7 @@ def arguments(*targets):
 
 
 def test_on_demand_targets(project):
-    said = succeed(project, *arguments("ood_benchmark", "check_data", ERASED))
+    said = succeed(project, *arguments("ood_benchmark", "check_data", ERASED, TEXTVQA))
     assert "| image_folder | images needed | 12 | 12 | ok |" in said
     results = project / "results" / "toy"
     erased = artifacts.read(project / ERASED, TEXT_ERASED_IMAGES)
@@ -37,6 +44,14 @@ def test_on_demand_targets(project):
     assert all(
         (results / "benchmark/text_erased_images" / name).exists() for name in erased["file_name"]
     )
+    predictions = artifacts.read(project / TEXTVQA, OOD_PREDICTIONS)
+    items = artifacts.read(
+        results / "benchmark/ood/instances/textvqa.parquet", OOD_INSTANCES
+    ).set_index("instance_id")
+    assert len(predictions) == 12
+    for row in predictions.itertuples():
+        answers = items.loc[row.instance_id, "references"]
+        assert row.anls == ocr.anls(row.prediction, tuple(answers))
     for ood_set in OOD_SETS:
         folder = results / "benchmark" / "ood"
         instances = artifacts.read(folder / "instances" / f"{ood_set}.parquet", OOD_INSTANCES)

@@ -10,25 +10,33 @@ from hones_core.benchmark.images import require_images
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.seeding import seeded_order
 from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.fast import Limits
 from hones_core.models import load_model
 from hones_core.schemas.benchmark import INSTANCES
 from hones_core.tasks.instances import Instance
 
 
-def open_evaluator(snakemake: Any) -> Evaluator:
-    """The rule's model on the rule's task, with as many threads as the rule was given."""
+def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
+    """The rule's model on `task`, or the rule's own, with as many threads as the rule was given."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(snakemake.threads)
     cfg = snakemake.params.cfg
     model = dict(cfg["model"])
     batch_size = model.pop("batch_size")
+    engine = cfg.get("engine", {})
+    limits = {"copies": "interventions_at_once", "decode_rows": "decode_rows"}
+    limits["candidate_rows"] = "candidate_rows"
+    chosen = {name: engine[key] for name, key in limits.items() if engine.get(key) is not None}
     return Evaluator(
         load_model(**model),
-        snakemake.wildcards.task,
+        task or snakemake.wildcards.task,
         cfg["image_folder"],
-        batch_size,
+        batch_size or 16,
         **cfg.get("decoding", {}),
+        engine=engine.get("path", "fast"),
+        limits=Limits(**chosen),
+        close_margin=engine.get("close_margin"),
     )
 
 

@@ -8,21 +8,15 @@ import torch
 from torch import Tensor
 
 from hones_core.attribution.targets import InverseDocumentFrequency, target_direction
+from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import MeanReplaceHead, applied, recorded_activations
-from hones_core.models.adapter import Adapter, Batch
+from hones_core.engine.interventions import MeanReplaceHead
+from hones_core.models.adapter import Adapter
 from hones_core.progress import progress
 from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
 CLIPS = ("per_sample", "after_mean")
-
-
-def last_token_activations(adapter: Adapter, batch: Batch) -> Tensor:
-    """z at the last prompt token of every layer, [B, L, m] in float32 (left-padded batch)."""
-    with recorded_activations(adapter, lambda z: z[:, -1].float()) as records:
-        adapter.hidden_states(batch)
-    return torch.stack(records, dim=1)
 
 
 def write_in_weights(adapter: Adapter, directions: Tensor) -> Tensor:
@@ -70,21 +64,21 @@ def measure_neuron_effects(
     adapter = evaluator.adapter
     shape = (adapter.n_layers, adapter.n_neurons)
     sums = {head: np.zeros((2, *shape)) for head in [(BASE, BASE), *heads]}  # of c, of the drop
+    interventions = {place: MeanReplaceHead(*place, positions) for place in heads}
     with torch.inference_mode():
         directions = target_directions(evaluator, instances, documents, idf_tokens)
         start = 0
         label = f"{evaluator.task_name} neuron effects"
         for chunk in progress(evaluator.prompt_chunks(instances), label):
-            batch = evaluator.encode(chunk)
+            activations = LastTokenActivations(evaluator, chunk)
             weights = write_in_weights(adapter, directions[start : start + len(chunk)])
             start += len(chunk)
-            base = last_token_activations(adapter, batch) * weights
+            base = activations.base * weights
             sums[BASE, BASE][0] += _sum(base)
-            for layer, head in heads:
-                with applied(adapter, MeanReplaceHead(layer, head, positions)):
-                    disrupted = last_token_activations(adapter, batch) * weights
-                sums[layer, head][0] += _sum(disrupted)
-                sums[layer, head][1] += _sum((base - disrupted).clamp(min=0))
+            for place, disrupted in activations.under(interventions):
+                contribution = disrupted * weights
+                sums[place][0] += _sum(contribution)
+                sums[place][1] += _sum((base - contribution).clamp(min=0))
     return _effects_frame(sums, len(instances), clip)
 
 

@@ -1,33 +1,35 @@
 """Run one task's instances through a model: encode once, then measure under any intervention.
 
-`prepare` does what does not depend on the intervention (reading images, the vision tower,
-tokenising); `outcomes` runs the language model as it is at that moment, with whatever
-interventions are applied. Both always see the same rows with the same padding, so that base and
-intervened results are paired (METHOD 13).
+`prepare` does what does not depend on the intervention; `outcomes_under` gives every instance's
+outcome under every intervention, by the fast engine or the plain path. Both see the same prompts,
+so that base and intervened results are paired (METHOD 13).
 """
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import torch
-from torch import Tensor
-from transformers import (
-    Cache,
-    DynamicCache,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-)
+from PIL import Image
 
 from hones_core.benchmark.images import open_image
+from hones_core.engine import fast, plain
+from hones_core.engine.interventions import Change, Intervention, applied
+from hones_core.engine.results import Answer, Ranked
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.tasks import get_task
 from hones_core.tasks.instances import Instance
+
+Label = TypeVar("Label", bound=Hashable)
+
+ENGINES = ("fast", "plain")
+# Choices by less than this are made again the plain way: noise of another order of sums, with room.
+CLOSE_MARGINS = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Outcome:
 
     utility in [0, 1]; statistics as `tasks` sums them; target_logprob is the mean over the
     target's tokens, first_token_logprob that of the first, both teacher-forced, in nat; NaN where
-    the chunk was prepared without targets.
+    the chunk was prepared without targets. close_call: the fast engine's choice hung on less than
+    the close margin and was made again the plain way.
     """
 
     instance_id: str
@@ -45,50 +48,24 @@ class Outcome:
     statistics: list[float]
     target_logprob: float
     first_token_logprob: float
+    close_call: bool = False
 
 
 @dataclass(frozen=True)
-class Forced:
-    """Teacher-forced targets behind the prompts of a batch.
-
-    batch: prompts and targets, [B, T + A]; target_ids [B, A] and target_mask [B, A] (True for
-    real target tokens, which start at position T).
-    """
-
-    batch: Batch
-    target_ids: Tensor
-    target_mask: Tensor
-
-
-@dataclass(frozen=True)
-class PreparedGeneration:
-    """A chunk of instances of a generation task, ready to run; `forced` if targets are scored."""
+class Prepared:
+    """A chunk of instances, ready to run; `traced` is None on the plain path."""
 
     instances: Sequence[Instance]
-    batch: Batch
-    forced: Forced | None
-
-
-@dataclass(frozen=True)
-class PreparedRanking:
-    """A chunk of Q queries: their prompts' shared prefixes, and all N candidates' suffixes.
-
-    prefix: [Q, P]; owner [N]: the query of each candidate; suffix_ids [N, S], padded on the right
-    to S from their true lengths [N]; yes_no: the ids of the two answers in context.
-    """
-
-    instances: Sequence[Instance]
-    prefix: Batch
-    owner: Tensor
-    suffix_ids: Tensor
-    lengths: Tensor
-    yes_no: tuple[int, int]
+    score_targets: bool
+    traced: fast.TracedAnswers | fast.TracedCandidates | None
 
 
 class Evaluator:
     """One task on one model.
 
-    `batch_size` counts language-model rows; `image_folder` is where the task's images lie.
+    `batch_size` counts the rows of the language model; `image_folder` is where the task's images
+    lie; `engine` is 'fast' or 'plain'; `close_margin` the logits by which a choice of the fast
+    engine has to be made (None: by the model's type).
     """
 
     def __init__(
@@ -98,13 +75,21 @@ class Evaluator:
         image_folder: str | Path,
         batch_size: int,
         max_new_tokens: int = 24,
+        engine: str = "fast",
+        limits: fast.Limits | None = None,
+        close_margin: float | None = None,
     ):
+        if engine not in ENGINES:
+            raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
         self.adapter = adapter
         self.task_name = task
         self.task: ModuleType = get_task(task)
         self.image_folder = Path(image_folder)
         self.batch_size = batch_size
-        self.generation = greedy_config(adapter, max_new_tokens)
+        self.max_new_tokens = max_new_tokens
+        self.engine = engine
+        self.limits = limits or fast.Limits()
+        self.close_margin = CLOSE_MARGINS[adapter.dtype] if close_margin is None else close_margin
 
     def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
         """The instances in fixed chunks for `prepare`, in the given order.
@@ -113,44 +98,57 @@ class Evaluator:
         are the same whatever else is run.
         """
         size = self.batch_size
-        if self.task.KIND == "ranking" and instances:
-            size = max(1, size // max(len(instance.candidates) for instance in instances))
+        if self.task.KIND == "ranking":
+            size = max(1, size // self.limits.candidate_rows)
         return _split(instances, size)
 
     def prompt_chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
         """The instances in fixed batches of one prompt each, in the given order."""
         return _split(instances, self.batch_size)
 
-    def prepare(
-        self, instances: Sequence[Instance], score_targets: bool = True
-    ) -> PreparedGeneration | PreparedRanking:
-        """Read the images and encode the prompts of one chunk.
+    def prepare(self, instances: Sequence[Instance], score_targets: bool = True) -> Prepared:
+        """Read the images and run what no intervention changes, for one chunk.
 
-        Without `score_targets` the generation tasks' log-probabilities, which cost a forward pass
-        of their own, are left out.
+        Without `score_targets` the generation tasks' log-probabilities are left out.
         """
-        with torch.inference_mode():
+        if self.engine == "plain":
+            return Prepared(instances, score_targets, None)
+        with torch.inference_mode(), _named(instances):
             if self.task.KIND == "ranking":
-                return self._prepare_ranking(instances)
-            batch = self.encode(instances)
-            if not score_targets:
-                return PreparedGeneration(instances, batch, None)
-            targets = [self.target_ids(instance)[0] for instance in instances]
-            return PreparedGeneration(instances, batch, force(self.adapter, batch, targets))
+                return Prepared(instances, score_targets, self._trace_candidates(instances))
+            targets = self._targets(instances) if score_targets else None
+            traced = fast.trace_answers(
+                self.adapter, self.encode(instances), targets, self.max_new_tokens, self.limits
+            )
+            return Prepared(instances, score_targets, traced)
 
-    def outcomes(self, prepared: PreparedGeneration | PreparedRanking) -> list[Outcome]:
-        """Run a prepared chunk through the model as it is now, one outcome per instance.
+    def outcomes(
+        self, prepared: Prepared, intervention: Intervention | None = None
+    ) -> list[Outcome]:
+        """Outcomes of a prepared chunk under one intervention, or of the unchanged model."""
+        return self.outcomes_under(prepared, {"": intervention})[""]
+
+    def outcomes_under(
+        self, prepared: Prepared, interventions: Mapping[Label, Intervention | None]
+    ) -> dict[Label, list[Outcome]]:
+        """One outcome per instance under every intervention (None: the unchanged model).
 
         Raises FloatingPointError, naming the instances, if a logit is NaN or infinite.
         """
-        try:
-            with torch.inference_mode():
-                if isinstance(prepared, PreparedRanking):
-                    return self._rank(prepared)
-                return self._generate(prepared)
-        except FloatingPointError as error:
-            names = ", ".join(instance.instance_id for instance in prepared.instances)
-            raise FloatingPointError(f"{error} (in the batch of {names})") from error
+        with torch.inference_mode(), _named(prepared.instances):
+            if prepared.traced is None:
+                return {
+                    label: self._plain_outcomes(prepared, intervention)
+                    for label, intervention in interventions.items()
+                }
+            found = self._fast_results(prepared, interventions)
+            return {
+                label: [
+                    self._settled(instance, result, prepared, interventions[label])
+                    for instance, result in zip(prepared.instances, results, strict=True)
+                ]
+                for label, results in found.items()
+            }
 
     def text(self, instance: Instance, candidate: str | None = None) -> str:
         """The full prompt; for retrieval the candidate defaults to the positive one."""
@@ -163,178 +161,128 @@ class Evaluator:
         self, instances: Sequence[Instance], candidates: Sequence[str] | None = None
     ) -> Batch:
         """The prompts of the instances with their images (retrieval: the positive candidate)."""
-        images = [open_image(self.image_folder, instance.image) for instance in instances]
         chosen = candidates or [None] * len(instances)
         texts = [self.text(*pair) for pair in zip(instances, chosen, strict=True)]
-        return self.adapter.encode(images, texts)
+        return self.adapter.encode(self._images(instances), texts)
 
     def target_ids(self, instance: Instance) -> list[list[int]]:
         """Token ids of each target text, in the context of the prompt (METHOD 3)."""
         prompt = self.text(instance)
         return [self.adapter.answer_ids(prompt, text) for text in self.task.targets(instance)]
 
-    def _generate(self, prepared: PreparedGeneration) -> list[Outcome]:
-        batch = prepared.batch
-        tokens = self.adapter.model.generate(
-            inputs_embeds=batch.embeddings,
-            attention_mask=batch.attention_mask,
-            generation_config=self.generation,
-            logits_processor=LogitsProcessorList([_RefuseNonFinite(self.adapter)]),
-        )
-        decoded = self.adapter.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        texts = [text.strip() for text in decoded]
-        target_logprob = first_logprob = torch.full((len(texts),), float("nan"))
-        if prepared.forced is not None:
-            target_logprob, first_logprob = forced_logprobs(self.adapter, prepared.forced)
-        return [
-            Outcome(
-                instance.instance_id,
-                text,
-                self.task.utility(text, instance),
-                self.task.statistics(text, instance),
-                float(mean),
-                float(first),
-            )
-            for instance, text, mean, first in zip(
-                prepared.instances, texts, target_logprob, first_logprob, strict=True
-            )
-        ]
+    def _images(self, instances: Sequence[Instance]) -> list[Image.Image]:
+        return [open_image(self.image_folder, instance.image) for instance in instances]
 
-    def _prepare_ranking(self, instances: Sequence[Instance]) -> PreparedRanking:
-        prompts = [
-            self.adapter.tokenizer(self.text(instance, candidate))["input_ids"]
-            for instance in instances
-            for candidate in instance.candidates
-        ]
-        shared = _common_prefix(prompts)
-        suffixes = [ids[shared:] for ids in prompts]
-        if any(self.adapter.image_token in suffix for suffix in suffixes):
-            raise ValueError(
-                "a candidate text holds the image's placeholder, or the prompts differ before it; "
-                f"the queries are {', '.join(instance.instance_id for instance in instances)}"
-            )
-        whole = self.encode(instances)  # with the positive candidate, whose suffix is cut off
-        prefixes = []
-        for row, instance in enumerate(instances):
-            ids = self.adapter.tokenizer(self.text(instance))["input_ids"]
-            start = int((whole.attention_mask[row] == 0).sum())
-            prefixes.append((row, start, whole.input_ids.shape[1] - (len(ids) - shared)))
+    def _targets(self, instances: Sequence[Instance]) -> list[list[int]]:
+        return [self.target_ids(instance)[0] for instance in instances]
+
+    def _fast_results(
+        self, prepared: Prepared, interventions: Mapping[Label, Intervention | None]
+    ) -> dict[Label, list]:
+        run = fast.rankings_under if self.task.KIND == "ranking" else fast.answers_under
+        changes = {label: _changes(self.adapter, one) for label, one in interventions.items()}
+        return run(self.adapter, prepared.traced, changes, self.limits, self.close_margin)
+
+    def _settled(
+        self,
+        instance: Instance,
+        result: Answer | Ranked,
+        prepared: Prepared,
+        intervention: Intervention | None,
+    ) -> Outcome:
+        """The outcome of one fast result; a close call is made again the plain way."""
+        if not result.close:
+            return self._outcome(instance, result)
+        alone = replace(prepared, instances=[instance])
+        return replace(self._plain_outcomes(alone, intervention)[0], close_call=True)
+
+    def _plain_outcomes(
+        self, prepared: Prepared, intervention: Intervention | None
+    ) -> list[Outcome]:
+        instances = prepared.instances
+        with applied(self.adapter, intervention) if intervention else nullcontext():
+            if self.task.KIND == "ranking":
+                results = [
+                    plain.ranked(self.adapter, self._query(instance), self.batch_size)
+                    for instance in instances
+                ]
+            else:
+                targets = self._targets(instances) if prepared.score_targets else None
+                texts = [self.text(instance) for instance in instances]
+                prompts = plain.Prompts(self._images(instances), texts, targets)
+                results = plain.answers(self.adapter, prompts, self.max_new_tokens)
+        return [self._outcome(*pair) for pair in zip(instances, results, strict=True)]
+
+    def _outcome(self, instance: Instance, result: Answer | Ranked) -> Outcome:
+        """Score a result as the task does."""
+        if isinstance(result, Ranked):
+            found, logprobs = result.margins, (result.positive_logprob, result.positive_logprob)
+            best = max(range(len(found)), key=found.__getitem__)
+            prediction = instance.candidates[best]
+        else:
+            decoded = self.adapter.tokenizer.decode(result.tokens, skip_special_tokens=True)
+            found = prediction = decoded.strip()
+            logprobs = (result.target_logprob, result.first_logprob)
+        return Outcome(
+            instance.instance_id,
+            prediction,
+            self.task.utility(found, instance),
+            self.task.statistics(found, instance),
+            *logprobs,
+        )
+
+    def _query(self, instance: Instance) -> plain.Query:
+        texts = [self.text(instance, candidate) for candidate in instance.candidates]
+        image = self._images([instance])[0]
+        return plain.Query(image, texts, instance.positive_index, self._yes_no(instance))
+
+    def _yes_no(self, instance: Instance) -> tuple[int, int]:
         words = (self.task.POSITIVE_WORD, self.task.NEGATIVE_WORD)
-        yes, no = (self._first_id(instances[0], word) for word in words)
+        yes, no = (self.adapter.answer_ids(self.text(instance), word)[0] for word in words)
         if yes == no:
             raise ValueError(f"the answers {words} start with the same token in context")
-        suffix_ids, mask = _pad_right(suffixes, self.adapter)
-        counts = torch.tensor([len(instance.candidates) for instance in instances])
-        owner = torch.arange(len(instances)).repeat_interleave(counts).to(self.adapter.device)
-        return PreparedRanking(
-            instances, _cut(whole, prefixes), owner, suffix_ids, mask.sum(-1), (yes, no)
+        return yes, no
+
+    def _trace_candidates(self, instances: Sequence[Instance]) -> fast.TracedCandidates:
+        """The queries' prompts, cut where their own candidates begin to differ."""
+        whole = self.encode(instances)  # with the positive candidate, which is cut off
+        suffixes, spans = [], []
+        for row, instance in enumerate(instances):
+            texts = [self.text(instance, candidate) for candidate in instance.candidates]
+            prompts = [self.adapter.tokenizer(text)["input_ids"] for text in texts]
+            shared = _common_prefix(prompts)
+            own = [ids[shared:] for ids in prompts]
+            if any(self.adapter.image_token in suffix for suffix in own):
+                raise ValueError(
+                    f"instance {instance.instance_id!r}: a candidate holds the image's "
+                    "placeholder, or the prompts differ before it"
+                )
+            start = int((whole.attention_mask[row] == 0).sum())
+            stop = whole.input_ids.shape[1] - len(own[instance.positive_index])
+            suffixes.append(own)
+            spans.append((row, start, stop))
+        return fast.trace_candidates(
+            self.adapter,
+            _cut(whole, spans),
+            suffixes,
+            [instance.positive_index for instance in instances],
+            self._yes_no(instances[0]),
+            self.limits,
         )
 
-    def _first_id(self, instance: Instance, word: str) -> int:
-        return self.adapter.answer_ids(self.text(instance), word)[0]
 
-    def _rank(self, prepared: PreparedRanking) -> list[Outcome]:
-        yes, no = prepared.yes_no
-        logits = candidate_logits(self.adapter, prepared, self.batch_size)  # [N, V]
-        margins = (logits[:, yes] - logits[:, no]).double().cpu()
-        yes_logprobs = logits.log_softmax(-1)[:, yes].double().cpu()
-        results = []
-        for query, instance in enumerate(prepared.instances):
-            rows = (prepared.owner == query).cpu()
-            scores = margins[rows].tolist()
-            positive_logprob = float(yes_logprobs[rows][instance.positive_index])
-            best = max(range(len(scores)), key=scores.__getitem__)
-            results.append(
-                Outcome(
-                    instance.instance_id,
-                    instance.candidates[best],
-                    self.task.utility(scores, instance),
-                    self.task.statistics(scores, instance),
-                    positive_logprob,
-                    positive_logprob,
-                )
-            )
-        return results
+def _changes(adapter: Adapter, intervention: Intervention | None) -> list[Change]:
+    return [] if intervention is None else list(intervention.changes(adapter))
 
 
-def greedy_config(adapter: Adapter, max_new_tokens: int) -> GenerationConfig:
-    """Greedy decoding without any penalty (METHOD 2); end-of-sequence ids are the model's own."""
-    pad = adapter.tokenizer.pad_token_id
-    return GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max_new_tokens,
-        repetition_penalty=1.0,
-        eos_token_id=adapter.stop_ids,
-        pad_token_id=adapter.stop_ids[0] if pad is None else pad,
-    )
-
-
-def force(adapter: Adapter, batch: Batch, targets: Sequence[Sequence[int]]) -> Forced:
-    """Append targets (token ids) to the prompts of a left-padded batch."""
-    target_ids, mask = _pad_right(targets, adapter)
-    forced = Batch(
-        torch.cat([batch.embeddings, adapter.embed(target_ids).to(batch.embeddings.dtype)], 1),
-        torch.cat([batch.attention_mask, mask.to(batch.attention_mask.dtype)], 1),
-        torch.cat([batch.input_ids, target_ids], 1),
-    )
-    return Forced(forced, target_ids, mask)
-
-
-def forced_logits(adapter: Adapter, forced: Forced) -> Tensor:
-    """Logits [B, A, V] (float32) that predict the forced targets' tokens."""
-    length = forced.target_ids.shape[1]
-    answering = torch.zeros_like(forced.batch.attention_mask, dtype=torch.bool)
-    answering[:, -length - 1 :] = True
-    hidden = adapter.hidden_states(forced.batch, answering)
-    return adapter.logits(hidden[:, -length - 1 : -1])
-
-
-def forced_logprobs(adapter: Adapter, forced: Forced) -> tuple[Tensor, Tensor]:
-    """Mean log-probability of each row's target tokens [B], and of the first one [B]."""
-    logprobs = forced_logits(adapter, forced).log_softmax(-1)
-    tokens = logprobs.gather(-1, forced.target_ids[..., None]).squeeze(-1).double()
-    mask = forced.target_mask
-    return (tokens * mask).sum(-1) / mask.sum(-1), tokens[:, 0]
-
-
-def candidate_logits(adapter: Adapter, prepared: PreparedRanking, rows_at_once: int) -> Tensor:
-    """Logits [N, V] (float32) behind every candidate's prompt.
-
-    The prefixes are run once, the suffixes behind their cache in blocks of `rows_at_once`.
-    """
-    cache = DynamicCache()
-    nowhere = torch.zeros_like(prepared.prefix.attention_mask, dtype=torch.bool)
-    adapter.hidden_states(prepared.prefix, nowhere, cache)  # an answer comes only after a suffix
-    rows = torch.arange(len(prepared.owner), device=adapter.device)
-    states = [_suffix_states(adapter, prepared, cache, block) for block in rows.split(rows_at_once)]
-    return adapter.logits(torch.cat(states))
-
-
-def _suffix_states(
-    adapter: Adapter, prepared: PreparedRanking, prefix_cache: Cache, rows: Tensor
-) -> Tensor:
-    """Last hidden state [R, d] of the given candidates' prompts."""
-    cache = copy.deepcopy(prefix_cache)
-    cache.batch_select_indices(prepared.owner[rows])
-    ids, lengths = prepared.suffix_ids[rows], prepared.lengths[rows]
-    mask = _length_mask(lengths, ids.shape[1])
-    prefix_mask = prepared.prefix.attention_mask[prepared.owner[rows]]
-    batch = Batch(adapter.embed(ids), torch.cat([prefix_mask, mask.to(prefix_mask.dtype)], 1), ids)
-    last = torch.zeros_like(mask)
-    last[torch.arange(len(rows), device=rows.device), lengths - 1] = True
-    return adapter.hidden_states(batch, last, cache)[last]
-
-
-class _RefuseNonFinite(LogitsProcessor):
-    """Stops `generate` at NaN or infinite logits, of which it would take some token silently."""
-
-    def __init__(self, adapter: Adapter):
-        self.adapter = adapter
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.adapter.require_finite(scores)
-        return scores
+@contextmanager
+def _named(instances: Iterable[Instance]) -> Iterator[None]:
+    """Name the instances in an error about numbers that are not finite."""
+    try:
+        yield
+    except FloatingPointError as error:
+        names = ", ".join(instance.instance_id for instance in instances)
+        raise FloatingPointError(f"{error} (in the batch of {names})") from error
 
 
 def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]:
@@ -343,18 +291,6 @@ def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]
         rows = list(group)
         chunks += [rows[start : start + size] for start in range(0, len(rows), size)]
     return chunks
-
-
-def _length_mask(lengths: Tensor, width: int) -> Tensor:
-    return torch.arange(width, device=lengths.device) < lengths[:, None]
-
-
-def _pad_right(rows: Sequence[Sequence[int]], adapter: Adapter) -> tuple[Tensor, Tensor]:
-    """Token ids [B, A] padded with 0 on the right, and the mask of real tokens [B, A]."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([list(row) + [0] * (width - len(row)) for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids.to(adapter.device), _length_mask(lengths, width).to(adapter.device)
 
 
 def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
@@ -370,10 +306,12 @@ def _cut(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
     """Rows of the batch cut to (row, start, stop), left-padded to a common width."""
     width = max(stop - start for _, start, stop in spans)
 
-    def cut(values: Tensor) -> Tensor:
+    def cut(values: torch.Tensor) -> torch.Tensor:
         out = values.new_zeros((len(spans), width, *values.shape[2:]))
         for index, (row, start, stop) in enumerate(spans):
             out[index, width - (stop - start) :] = values[row, start:stop]
         return out
 
-    return Batch(cut(batch.embeddings), cut(batch.attention_mask), cut(batch.input_ids))
+    positions = torch.stack([cut(axis) for axis in batch.positions])
+    parts = (batch.embeddings, batch.attention_mask, batch.input_ids)
+    return Batch(*(cut(part) for part in parts), positions)

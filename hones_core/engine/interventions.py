@@ -1,18 +1,22 @@
 """All interventions: pure tensor functions, and the hooks that apply them.
 
 An intervention acts on one of two places of a decoder layer: the input of `o_proj` (the heads'
-outputs, [B, T, H * d_h]) or the input of `down_proj` (the neurons' activations z, [B, T, m]).
+outputs, [B, T, H * d_h]) or the input of `down_proj` (the neurons' activations z, [B, T, m]). A new
+one is a class whose `changes` says what it does there; the plain path and the fast engine both work
+from that.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hones_core.models.adapter import Adapter
 
+HEADS, NEURONS = "heads", "neurons"  # the inputs of o_proj and of down_proj
 POSITIONS = ("all", "last")
 SOURCES = ("z", "gate")
 
@@ -49,6 +53,41 @@ def scale_neurons(z: Tensor, neurons: Tensor, scales: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What an intervention does at one place: `function` (values, answering) -> values.
+
+    values [B, T, w]; answering [B, T] is True at the positions that give the answer, or None where
+    these are the last column. The function returns a new tensor, row by row independent of the
+    other rows, that differs in `columns` of w only (None: perhaps in all).
+    """
+
+    layer: int
+    place: str
+    function: Callable[[Tensor, Tensor | None], Tensor]
+    columns: slice | None = None
+
+    def module(self, adapter: Adapter) -> torch.nn.Module:
+        """The module whose input changes."""
+        layer = adapter.layers[self.layer]
+        return layer.self_attn.o_proj if self.place == HEADS else layer.mlp.down_proj
+
+
+class Intervention(Protocol):
+    """Anything that says what it changes in a model."""
+
+    def changes(self, adapter: Adapter) -> Iterator[Change]: ...
+
+
+def at_positions(changed: Tensor, values: Tensor, positions: str, answering: Tensor | None):
+    """`changed` [B, T, w] at the chosen positions, `values` elsewhere; see `Change.function`."""
+    if positions == "all":
+        return changed
+    if answering is None:
+        return torch.cat([values[:, :-1], changed[:, -1:]], dim=1)
+    return torch.where(answering[..., None], changed, values)
+
+
+@dataclass(frozen=True)
 class MeanReplaceHead:
     """One head mean-replaced (METHOD 4).
 
@@ -65,18 +104,16 @@ class MeanReplaceHead:
         if self.positions not in POSITIONS:
             raise ValueError(f"unknown positions {self.positions!r}; known: {POSITIONS}")
 
-    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
-        """The modules whose input changes, each with the function that changes it."""
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """The head's slice of the heads' outputs."""
 
-        def change(heads: Tensor) -> Tensor:
+        def change(heads: Tensor, answering: Tensor | None) -> Tensor:
             replaced = mean_replace_head(heads, self.head, adapter.n_heads)
-            if self.positions == "all":
-                return replaced
-            if adapter.answer_positions is None:
-                return torch.cat([heads[:, :-1], replaced[:, -1:]], dim=1)
-            return torch.where(adapter.answer_positions[..., None], replaced, heads)
+            return at_positions(replaced, heads, self.positions, answering)
 
-        yield adapter.layers[self.layer].self_attn.o_proj, change
+        width = adapter.head_dim
+        columns = slice(self.head * width, (self.head + 1) * width)
+        yield Change(self.layer, HEADS, change, columns)
 
 
 @dataclass(frozen=True)
@@ -93,10 +130,11 @@ class ZeroNeurons:
             layers.setdefault(layer, []).append(neuron)
         return cls({layer: torch.tensor(indices) for layer, indices in layers.items()})
 
-    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """The neurons of each layer."""
         for layer, index in self.neurons.items():
             index = index.to(adapter.device)
-            yield adapter.layers[layer].mlp.down_proj, lambda z, index=index: zero_neurons(z, index)
+            yield Change(layer, NEURONS, lambda z, _, index=index: zero_neurons(z, index))
 
 
 @dataclass(frozen=True)
@@ -105,28 +143,68 @@ class ScaleNeurons:
 
     bank: Mapping[int, tuple[Tensor, Tensor]]
 
-    def changes(self, adapter: Adapter) -> Iterator[tuple[torch.nn.Module, Callable]]:
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """The bank's neurons of each layer."""
         for layer, (index, scales) in self.bank.items():
-            yield (
-                adapter.layers[layer].mlp.down_proj,
-                lambda z, index=index, scales=scales: scale_neurons(z, index, scales),
+            yield Change(
+                layer,
+                NEURONS,
+                lambda z, _, index=index, scales=scales: scale_neurons(z, index, scales),
             )
 
 
-Intervention = MeanReplaceHead | ZeroNeurons | ScaleNeurons
+def applied(adapter: Adapter, *interventions: Intervention):
+    """The model with all the interventions in force on every row.
+
+    A context manager; whatever happens, they are taken off again at its end.
+    """
+    changes = [change for one in interventions for change in one.changes(adapter)]
+    return applied_by_rows(adapter, [(changes, 1)])
 
 
 @contextmanager
-def applied(adapter: Adapter, *interventions: Intervention) -> Iterator[None]:
-    """The model with the interventions in force; they are taken off again whatever happens."""
+def applied_by_rows(
+    adapter: Adapter, groups: Sequence[tuple[Sequence[Change], int]]
+) -> Iterator[None]:
+    """The model with each group's changes in force on its own share of a batch's rows.
+
+    The shares of all groups together are the batch: with shares 2 and 1, the first group has the
+    first two thirds of the rows. The hooks are removed at the end, whatever happens.
+    """
+    by_module: dict[torch.nn.Module, list[tuple[int, int, Callable]]] = {}
+    start = 0
+    for changes, share in groups:
+        for change in changes:
+            place = (start, start + share, change.function)
+            by_module.setdefault(change.module(adapter), []).append(place)
+        start += share
     with ExitStack() as stack:
-        for intervention in interventions:
-            for module, change in intervention.changes(adapter):
-                handle = module.register_forward_pre_hook(
-                    lambda _module, args, change=change: (change(args[0]), *args[1:])
-                )
-                stack.callback(handle.remove)
+        for module, places in by_module.items():
+            hook = _row_hook(adapter, places, start)
+            stack.callback(module.register_forward_pre_hook(hook).remove)
         yield
+
+
+def _row_hook(adapter: Adapter, places: Sequence[tuple[int, int, Callable]], total: int):
+    """A hook that changes rows start/total to stop/total of a module's input, place by place."""
+
+    def hook(_module: torch.nn.Module, args: tuple) -> tuple:
+        values, answering = args[0], adapter.answer_positions
+        unit, rest = divmod(len(values), total)
+        if rest:
+            raise ValueError(f"{len(values)} rows cannot be shared among {total}")
+        for start, stop, function in places:
+            if (start, stop) == (0, total):
+                values = function(values, answering)
+                continue
+            rows = slice(start * unit, stop * unit)
+            own = None if answering is None else answering[rows]
+            changed = values.clone() if values is args[0] else values
+            changed[rows] = function(values[rows], own)
+            values = changed
+        return (values, *args[1:])
+
+    return hook
 
 
 @contextmanager

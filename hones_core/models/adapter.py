@@ -19,19 +19,27 @@ class ModelError(Exception):
 class Batch:
     """Left-padded prompts with the image features already merged in.
 
-    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T]. Where the
-    batch continues P cached positions, its attention_mask is [B, P + T].
+    embeddings [B, T, d], attention_mask [B, T] (1 for real tokens), input_ids [B, T], positions
+    [A, B, T] of the rotary embedding, whose A axes are one, or three where images have a plane of
+    their own. Where the batch continues P cached positions, its attention_mask is [B, P + T].
     """
 
     embeddings: Tensor
     attention_mask: Tensor
     input_ids: Tensor
+    positions: Tensor
 
-    @property
-    def position_ids(self) -> Tensor:
-        """Positions [B, T], counted over real tokens."""
-        positions = (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
-        return positions[:, -self.embeddings.shape[1] :]
+
+def counted_positions(attention_mask: Tensor) -> Tensor:
+    """Positions [1, B, T] counted over the real tokens of a mask [B, T]; 0 before them."""
+    return (attention_mask.cumsum(-1) - 1).clamp(min=0)[None]
+
+
+def following_positions(positions: Tensor, n: int) -> Tensor:
+    """Positions [A, B, n] of text behind `positions` [A, B, T]: on from the largest of all axes."""
+    first = positions.amax(dim=(0, 2)) + 1
+    steps = torch.arange(n, device=positions.device)
+    return (first[:, None] + steps).expand(len(positions), -1, -1)
 
 
 class Adapter:
@@ -47,6 +55,7 @@ class Adapter:
     """
 
     family: str
+    position_axes = 1  # planes of positions: text, or time, height and width
     separator: str  # between the prompt and the answer
 
     def __init__(self, model: nn.Module, tokenizer, image_processor, revision: str | None = None):
@@ -57,6 +66,7 @@ class Adapter:
         self.revision = revision
         self.stop_ids = self._take_stop_ids()
         self.answer_positions: Tensor | None = None
+        self._converted: Tensor | None = None
         text = model.config.get_text_config()
         self.layers = self.language_model.layers
         self.n_layers = len(self.layers)
@@ -94,12 +104,43 @@ class Adapter:
         """The full prompt text of an instruction, with the image's placeholder."""
         raise NotImplementedError
 
-    def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
-        """Tokenise prompts (one image each), run the vision tower and merge its features.
+    def inputs(self, images: list[Image.Image], texts: list[str]) -> dict[str, Tensor]:
+        """What the model's own `forward` and `generate` take for prompts with one image each.
 
-        Raises ModelError if a prompt does not hold its image's placeholder exactly once.
+        input_ids and attention_mask [B, T], padded on the left, the images' placeholders repeated
+        for each of their features, and the family's pixels. Raises ModelError if a prompt does not
+        hold its image's placeholder exactly once.
         """
         raise NotImplementedError
+
+    def image_features(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The vision tower's features of all images, one after the other, [features, d]."""
+        raise NotImplementedError
+
+    def positions(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Positions [A, B, T] of the rotary embedding."""
+        return counted_positions(inputs["attention_mask"])
+
+    def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
+        """`inputs`, with the images' features merged into the embeddings.
+
+        Raises ModelError as `inputs` does.
+        """
+        inputs = self.inputs(images, texts)
+        embeddings = self.embed(inputs["input_ids"])
+        is_image = inputs["input_ids"] == self.image_token
+        features = self.image_features(inputs).to(embeddings.dtype)
+        if int(is_image.sum()) != len(features):
+            raise ModelError(
+                f"{int(is_image.sum())} image tokens for {len(features)} image features: the "
+                "prompts must hold exactly one image each"
+            )
+        return Batch(
+            embeddings.masked_scatter(is_image[..., None], features),
+            inputs["attention_mask"],
+            inputs["input_ids"],
+            self.positions(inputs),
+        )
 
     def answer_ids(self, prompt: str, answer: str) -> list[int]:
         """Token ids of `answer` in the context of `prompt` (METHOD 3), without end of sequence.
@@ -121,6 +162,23 @@ class Adapter:
         """Input embeddings [..., d] of token ids."""
         return self.model.get_input_embeddings()(token_ids)
 
+    def rotary(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [B, T, head_dim] of the rotary embedding at positions [A, B, T]."""
+        return self.language_model.rotary_emb(like, position_ids=positions.squeeze(0))
+
+    def keys_values(
+        self, layer: int, hidden: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, key-value heads, T, head_dim] that a layer makes of [B, T, d]."""
+        block = self.layers[layer]
+        normed = block.input_layernorm(hidden)
+        split = (*hidden.shape[:-1], -1, self.head_dim)
+        keys = block.self_attn.k_proj(normed).view(split).transpose(1, 2)
+        values = block.self_attn.v_proj(normed).view(split).transpose(1, 2)
+        cos, sin = cos[:, None], sin[:, None]
+        low, high = keys.chunk(2, dim=-1)
+        return keys * cos + torch.cat([-high, low], dim=-1) * sin, values
+
     def hidden_states(
         self, batch: Batch, answer_positions: Tensor | None = None, cache: Cache | None = None
     ) -> Tensor:
@@ -134,7 +192,7 @@ class Adapter:
             return self.language_model(
                 inputs_embeds=batch.embeddings,
                 attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
+                position_ids=batch.positions.squeeze(0),
                 past_key_values=cache,
                 use_cache=cache is not None,
             ).last_hidden_state
@@ -146,7 +204,7 @@ class Adapter:
 
         Raises FloatingPointError if one of them is NaN or infinite.
         """
-        logits = hidden.float() @ self.unembedding.float().T
+        logits = hidden.float() @ self._unembedding_float32().T
         self.require_finite(logits)
         return logits
 
@@ -158,6 +216,14 @@ class Adapter:
                 f"{self.family}: some logits are {what} in {self.dtype}; use float32 or bfloat16 "
                 "as the model's dtype in the config, or smaller scales if the model is steered"
             )
+
+    def _unembedding_float32(self) -> Tensor:
+        """U in float32, converted once for a model in half precision."""
+        if self.dtype == torch.float32:
+            return self.unembedding
+        if self._converted is None:
+            self._converted = self.unembedding.float()
+        return self._converted
 
     def _take_stop_ids(self) -> list[int]:
         """The end-of-sequence ids, all that is kept of the checkpoint's own generation config.

@@ -2,8 +2,9 @@
 
 import torch
 from PIL import Image
+from torch import Tensor
 
-from hones_core.models.adapter import Adapter, Batch, ModelError
+from hones_core.models.adapter import Adapter, ModelError
 
 
 class LlavaAdapter(Adapter):
@@ -16,26 +17,29 @@ class LlavaAdapter(Adapter):
         """The conversation format of LLaVA-1.5."""
         return f"USER: <image>\n{instruction} ASSISTANT:"
 
-    def encode(self, images: list[Image.Image], texts: list[str]) -> Batch:
-        """Tokenise prompts with one `<image>` each and merge the images' features."""
+    def inputs(self, images: list[Image.Image], texts: list[str]) -> dict[str, Tensor]:
+        """pixel_values [B, 3, side, side], and prompts with one `<image>` for each feature."""
         pixels = self.image_processor(images=images, return_tensors="pt")["pixel_values"]
-        features = self.model.model.get_image_features(
-            pixel_values=pixels.to(self.device, self.dtype), return_dict=True
-        ).pooler_output
-        expanded = [
-            text.replace("<image>", "<image>" * len(feature))
-            for text, feature in zip(texts, features, strict=True)
-        ]
+        for text in texts:
+            if text.count("<image>") != 1:
+                raise ModelError(f"the prompt {text!r} must hold exactly one <image>")
+        count = self._features_per_image()
+        expanded = [text.replace("<image>", "<image>" * count) for text in texts]
         tokens = self.tokenizer(expanded, return_tensors="pt", padding=True)
-        input_ids = tokens["input_ids"].to(self.device)
-        is_image = input_ids == self.image_token
-        expected = sum(len(feature) for feature in features)
-        if int(is_image.sum()) != expected:
-            raise ModelError(
-                f"{int(is_image.sum())} image tokens for {expected} image features: the prompts "
-                "must hold exactly one <image> each"
-            )
-        embeddings = self.embed(input_ids)
-        merged = torch.cat(list(features)).to(embeddings.dtype)
-        embeddings = embeddings.masked_scatter(is_image[..., None], merged)
-        return Batch(embeddings, tokens["attention_mask"].to(self.device), input_ids)
+        return {
+            "input_ids": tokens["input_ids"].to(self.device),
+            "attention_mask": tokens["attention_mask"].to(self.device),
+            "pixel_values": pixels.to(self.device, self.dtype),
+        }
+
+    def image_features(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The projected patches of all images, [B * patches, d]."""
+        features = self.model.model.get_image_features(
+            pixel_values=inputs["pixel_values"], return_dict=True
+        ).pooler_output
+        return torch.cat(list(features))
+
+    def _features_per_image(self) -> int:
+        vision = self.model.config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        return patches + (self.model.config.vision_feature_select_strategy == "full")

@@ -18,6 +18,12 @@ TARGET_LOGPROB = Column(
 FIRST_TOKEN_LOGPROB = Column(
     "first_token_logprob", "float64", "nat", "log-probability of the target's first token"
 )
+CLOSE_CALL = Column(
+    "close_call",
+    "bool",
+    "",
+    "whether a choice hung on less than the engine's margin and was made again the plain way",
+)
 STATISTICS = Column(
     "statistics", "list<float64>", "", "additive sufficient statistics of the task's score"
 )
@@ -41,11 +47,19 @@ BASE_PREDICTIONS = Schema(
 
 HEAD_EFFECTS = Schema(
     name="head_effects",
-    version=1,
+    version=2,
     rule="measure_head_effects",
     meaning="Per-sample outcome with one head mean-replaced; layer and head are -1 for the base.",
     key=("layer", "head", "instance_id"),
-    columns=(LAYER, HEAD, INSTANCE_ID, UTILITY, TARGET_LOGPROB, FIRST_TOKEN_LOGPROB),
+    columns=(
+        LAYER,
+        HEAD,
+        INSTANCE_ID,
+        UTILITY,
+        TARGET_LOGPROB,
+        FIRST_TOKEN_LOGPROB,
+        CLOSE_CALL,
+    ),
 )
 
 HEAD_RANKING = Schema(

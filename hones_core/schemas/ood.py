@@ -3,8 +3,14 @@
 from dataclasses import replace
 
 from hones_core.artifacts import Column, Schema
-from hones_core.schemas.benchmark import CAPTION_EMBEDDINGS, INSTANCES, RETRIEVAL_POOLS
+from hones_core.schemas.benchmark import (
+    CAPTION_EMBEDDINGS,
+    INSTANCE_ID,
+    INSTANCES,
+    RETRIEVAL_POOLS,
+)
 from hones_core.schemas.benchmark_tables import RETRIEVAL_FALSE_NEGATIVES
+from hones_core.schemas.heads import PREDICTION, STATISTICS, UTILITY
 
 _ITEM = Column("item_id", "string", "", "question id, or for Flickr30k the image file")
 _OOD_SET = Column("ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval")
@@ -81,5 +87,21 @@ OOD_SPLITS = Schema(
         Column("repeat", "int64", "", "number of the division, from 0"),
         Column("instance_id", "string", "", "instance of the set"),
         Column("part", "string", "", "tuning or test"),
+    ),
+)
+
+OOD_PREDICTIONS = Schema(
+    name="ood_predictions",
+    version=1,
+    rule="predict_ood",
+    meaning="The unchanged model's prediction for every instance of an out-of-distribution set.",
+    key=("instance_id",),
+    columns=(
+        _OOD_SET,
+        INSTANCE_ID,
+        PREDICTION,
+        UTILITY,
+        Column("anls", "float64", "", "ANLS beside VQA accuracy; NaN but for textvqa", nan=True),
+        STATISTICS,
     ),
 )

@@ -1,0 +1,393 @@
+"""The exact fast engine: what does not change under an intervention is not computed again.
+
+Generation: the unchanged model's answer is a draft. One replay of prompt, draft and target from the
+changed layer on tells whether every greedy choice stays what it was; only rows that leave the draft
+are decoded, all together. Ranking: the prompts' common prefix is run once per intervention, the
+candidates behind it in a few rows that share their common beginnings.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from hones_core.engine.decode import Decoded, DecodePool, Waiting, choose
+from hones_core.engine.interventions import Change
+from hones_core.engine.replay import KeysValues, Replay, Trace, replay, trace
+from hones_core.engine.results import Answer, Ranked
+from hones_core.engine.segments import (
+    Tree,
+    answer_segment,
+    candidate_segment,
+    grow,
+    prefix_segment,
+    prompt_segment,
+)
+from hones_core.models.adapter import Adapter, Batch, following_positions
+
+Label = TypeVar("Label", bound=Hashable)
+Interventions = Mapping[Label, Sequence[Change]]
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is done at once: interventions in a replay, rows in a decode, rows for a query's
+    candidates."""
+
+    copies: int = 1
+    decode_rows: int = 256
+    candidate_rows: int = 10
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """Token sequences to be verified: ids [R, D] padded with -1, and the read of each [R, D]."""
+
+    ids: Tensor
+    reads: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        return self.ids >= 0
+
+
+@dataclass(frozen=True)
+class TracedAnswers:
+    """A chunk of prompts with drafts and targets behind them, traced."""
+
+    traced: Trace
+    prompt: Batch
+    trees: list[Tree]
+    drafts: list[list[int]]
+    draft_paths: _Paths
+    target_paths: _Paths | None
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class TracedCandidates:
+    """A chunk of queries, traced: for each query its candidates' (row, read) in the segment."""
+
+    traced: Trace
+    places: list[list[tuple[int, int]]]
+    positives: list[int]
+    yes_no: tuple[int, int]
+
+
+def trace_answers(
+    adapter: Adapter,
+    batch: Batch,
+    targets: Sequence[Sequence[int]] | None,
+    max_new_tokens: int,
+    limits: Limits,
+) -> TracedAnswers:
+    """Answer the prompts by the unchanged model, and trace prompts, answers and targets."""
+    drafts = _base_answers(adapter, batch, max_new_tokens, limits)
+    wanted = [[draft[:-1]] for draft in drafts]
+    for row, target in enumerate(targets or []):
+        wanted[row].append(list(target[:-1]))
+    trees = [grow(sequences) for sequences in wanted]
+    traced = trace(adapter, [answer_segment(adapter, batch, trees)])
+    device = adapter.device
+    draft_paths = _paths(drafts, [tree.paths[0] for tree in trees], device)
+    target_paths = None
+    if targets is not None:
+        target_paths = _paths(targets, [tree.paths[1] for tree in trees], device)
+    return TracedAnswers(traced, batch, trees, drafts, draft_paths, target_paths, max_new_tokens)
+
+
+def answers_under(
+    adapter: Adapter,
+    chunk: TracedAnswers,
+    interventions: Interventions,
+    limits: Limits,
+    close_margin: float,
+) -> dict[Label, list[Answer]]:
+    """Every row's answer under every intervention; no changes stand for the unchanged model."""
+    pool = DecodePool(adapter, limits.decode_rows)
+    found: dict[tuple[Label, int], _Verified] = {}
+    for labels in together(interventions, limits.copies):
+        run = _run(adapter, chunk.traced, [interventions[label] for label in labels])
+        found.update(_verify(adapter, chunk, run, labels, interventions, pool))
+    decoded = pool.finish()
+    rows = range(len(chunk.drafts))
+    return {
+        label: [_answer(found[label, row], decoded.get((label, row)), close_margin) for row in rows]
+        for label in interventions
+    }
+
+
+def trace_candidates(
+    adapter: Adapter,
+    prefix: Batch,
+    suffixes: Sequence[Sequence[Sequence[int]]],
+    positives: Sequence[int],
+    yes_no: tuple[int, int],
+    limits: Limits,
+) -> TracedCandidates:
+    """Trace the prefix [Q, P] of each query and all its candidates' remaining tokens."""
+    trees, owners, places = [], [], []
+    for query, texts in enumerate(suffixes):
+        own: dict[int, tuple[int, int]] = {}
+        for group in candidate_groups(texts, limits.candidate_rows):
+            tree = grow([texts[index] for index in group], own_ends=True)
+            for index, path in zip(group, tree.paths, strict=True):
+                own[index] = (len(trees), path[-1])
+            trees.append(tree)
+            owners.append(query)
+        places.append([own[index] for index in range(len(texts))])
+    segment = candidate_segment(adapter, prefix, trees, owners)
+    columns, read_of = _read_columns(places, len(trees))
+    segment = segment.reading(columns.to(adapter.device))
+    traced = trace(adapter, [prefix_segment(adapter, prefix), segment])
+    return TracedCandidates(
+        traced,
+        [[(row, read_of[row, node]) for row, node in own] for own in places],
+        list(positives),
+        yes_no,
+    )
+
+
+def rankings_under(
+    adapter: Adapter,
+    chunk: TracedCandidates,
+    interventions: Interventions,
+    limits: Limits,
+    close_margin: float,
+) -> dict[Label, list[Ranked]]:
+    """Every query's ranking under every intervention; no changes stand for the unchanged model."""
+    found: dict[Label, list[Ranked]] = {}
+    for labels in together(interventions, limits.copies):
+        run = _run(adapter, chunk.traced, [interventions[label] for label in labels])
+        states = run.final[1].unflatten(0, (run.copies, -1))
+        for label, own in zip(labels, states, strict=True):
+            found[label] = _ranked(adapter, chunk, own, close_margin)
+    return {label: found[label] for label in interventions}
+
+
+def candidate_groups(texts: Sequence[Sequence[int]], rows: int) -> list[list[int]]:
+    """The candidates in at most `rows` groups of equal size, neighbours in the dictionary."""
+    order = sorted(range(len(texts)), key=lambda index: list(texts[index]))
+    size = -(-len(order) // rows)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """What one replay says of one row: the tokens before the draft is left, and the next one."""
+
+    kept: list[int]
+    following: int | None
+    margin: float
+    target_logprob: float
+    first_logprob: float
+
+
+def _run(adapter: Adapter, traced: Trace, changes: Sequence[Sequence[Change]]) -> Replay:
+    if not changes[0]:
+        return Replay(1, adapter.n_layers, list(traced.final), {})
+    return replay(adapter, traced, changes)
+
+
+def together(interventions: Interventions, copies: int) -> Iterator[list[Label]]:
+    """Labels that one replay serves: the same lowest changed layer, at most `copies`."""
+    by_layer: dict[int | None, list[Label]] = {}
+    for label, changes in interventions.items():
+        first = min((change.layer for change in changes), default=None)
+        by_layer.setdefault(first, []).append(label)
+    for first, labels in by_layer.items():
+        size = copies if first is not None else 1
+        for start in range(0, len(labels), size):
+            yield labels[start : start + size]
+
+
+def _base_answers(
+    adapter: Adapter, batch: Batch, max_new_tokens: int, limits: Limits
+) -> list[list[int]]:
+    traced = trace(adapter, [prompt_segment(adapter, batch)])
+    top = adapter.logits(traced.final[0][:, -1]).topk(2, dim=-1)
+    rows = len(batch.input_ids)
+    names = list(range(rows))
+    pool = DecodePool(adapter, limits.decode_rows)
+    pool.add(
+        Waiting(
+            names,
+            [],
+            [row[0].keys_values for row in traced.layers],
+            batch.attention_mask.bool(),
+            choose(top.values, top.indices),
+            following_positions(batch.positions, 1)[0, :, 0],
+            torch.full((rows,), max_new_tokens - 1, device=adapter.device),
+        )
+    )
+    decoded = pool.finish()
+    return [decoded[name].tokens for name in names]
+
+
+def _paths(
+    sequences: Sequence[Sequence[int]], nodes: Sequence[Sequence[int]], device: torch.device
+) -> _Paths:
+    """Where each token is predicted: the first by the prompt (read 0), then by the node before."""
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.full((len(sequences), width), -1)
+    reads = torch.zeros(len(sequences), width, dtype=torch.long)
+    for row, (sequence, path) in enumerate(zip(sequences, nodes, strict=True)):
+        ids[row, : len(sequence)] = torch.tensor(list(sequence))
+        reads[row, : len(sequence)] = torch.tensor([0, *(1 + node for node in path)])
+    return _Paths(ids.to(device), reads.to(device))
+
+
+def _verify(
+    adapter: Adapter,
+    chunk: TracedAnswers,
+    run: Replay,
+    labels: Sequence[Label],
+    interventions: Interventions,
+    pool: DecodePool,
+) -> dict[tuple[Label, int], _Verified]:
+    """Compare all choices with the draft; rows that leave it go to the pool."""
+    logits = adapter.logits(run.final[0]).unflatten(0, (run.copies, -1))  # [C, R, K, V]
+    top = logits.topk(2, dim=-1)
+    chosen = choose(top.values.flatten(0, -2), top.indices.flatten(0, -2))
+    chosen = _at(chosen.view(top.values.shape[:-1]), chunk.draft_paths.reads)
+    margins = _at(top.values[..., 0] - top.values[..., 1], chunk.draft_paths.reads)
+    leaves = (chosen != chunk.draft_paths.ids) & chunk.draft_paths.real
+    lengths = chunk.draft_paths.real.sum(-1)
+    width = leaves.shape[-1]
+    first = torch.where(leaves.any(-1), leaves.int().argmax(-1), lengths)  # [C, R]
+    decided = torch.arange(width, device=first.device) <= first[..., None]
+    decided &= chunk.draft_paths.real
+    smallest = margins.masked_fill(~decided, float("inf")).amin(-1).tolist()
+    means, firsts = _target_logprobs(logits, chunk.target_paths)
+    first, chosen = first.tolist(), chosen.tolist()
+    found: dict[tuple[Label, int], _Verified] = {}
+    for copy, label in enumerate(labels):
+        leaving = []
+        for row, draft in enumerate(chunk.drafts):
+            at = first[copy][row]
+            following = chosen[copy][row][at] if at < len(draft) else None
+            found[label, row] = _Verified(
+                draft[:at], following, smallest[copy][row], means[copy][row], firsts[copy][row]
+            )
+            goes_on = at + 1 < chunk.max_new_tokens and following not in adapter.stop_ids
+            if following is not None and goes_on:
+                leaving.append((row, at, following))
+        if leaving:
+            pool.add(_waiting(chunk, run, copy, label, interventions[label], leaving))
+    return found
+
+
+def _waiting(
+    chunk: TracedAnswers,
+    run: Replay,
+    copy: int,
+    label: Label,
+    changes: Sequence[Change],
+    leaving: Sequence[tuple[int, int, int]],
+) -> Waiting:
+    """Rows (row, tokens kept, next token) with what was computed for them up to there."""
+    segment = chunk.traced.segments[0]
+    device = segment.mask.device
+    rows = torch.tensor([row for row, _, _ in leaving], device=device)
+    width = chunk.prompt.input_ids.shape[1]
+    mask = torch.zeros(len(leaving), segment.mask.shape[-1], dtype=torch.bool)
+    for place, (row, at, _) in enumerate(leaving):
+        mask[place, [width + node for node in chunk.trees[row].paths[0][:at]]] = True
+    mask = mask.to(device)
+    mask[:, :width] = chunk.prompt.attention_mask[rows].bool()
+    kept = torch.tensor([at for _, at, _ in leaving], device=device)
+    return Waiting(
+        [(label, row) for row, _, _ in leaving],
+        changes,
+        _keys_values(chunk.traced, run, copy, rows),
+        mask,
+        torch.tensor([token for _, _, token in leaving], device=device),
+        following_positions(chunk.prompt.positions[:, rows], 1)[0, :, 0] + kept,
+        chunk.max_new_tokens - 1 - kept,
+    )
+
+
+def _keys_values(traced: Trace, run: Replay, copy: int, rows: Tensor) -> list[KeysValues]:
+    """Of the chosen rows, layer by layer: up to the changed layer they are the trace's."""
+    n_rows = traced.segments[0].rows
+    result = []
+    for layer, row in enumerate(traced.layers):
+        if layer in run.keys_values:
+            keys, values = run.keys_values[layer][0]
+            own = copy * n_rows + rows
+            result.append((keys[own], values[own]))
+        else:
+            keys, values = row[0].keys_values
+            result.append((keys[rows], values[rows]))
+    return result
+
+
+def _at(values: Tensor, reads: Tensor) -> Tensor:
+    """values [C, R, K] at reads [R, D]: [C, R, D]."""
+    return values.gather(-1, reads.expand(len(values), -1, -1))
+
+
+def _target_logprobs(logits: Tensor, paths: _Paths | None) -> tuple[list, list]:
+    """Mean and first log-probability of the targets, [C][R]."""
+    if paths is None:
+        nothing = [[NAN] * logits.shape[1] for _ in range(len(logits))]
+        return nothing, nothing
+    copies, _, _, vocabulary = logits.shape
+    reads = paths.reads.expand(copies, -1, -1)
+    wanted = logits.gather(2, reads[..., None].expand(-1, -1, -1, vocabulary)).log_softmax(-1)
+    ids = paths.ids.clamp(min=0).expand(copies, -1, -1)
+    tokens = wanted.gather(-1, ids[..., None]).squeeze(-1).double()
+    means = (tokens * paths.real).sum(-1) / paths.real.sum(-1)
+    return means.tolist(), tokens[..., 0].tolist()
+
+
+def _answer(verified: _Verified, decoded: Decoded | None, close_margin: float) -> Answer:
+    tokens, margin = list(verified.kept), verified.margin
+    if decoded is not None:
+        tokens += decoded.tokens
+        margin = min(margin, decoded.margin)
+    elif verified.following is not None:
+        tokens.append(verified.following)
+    close = margin < close_margin
+    return Answer(tokens, verified.target_logprob, verified.first_logprob, close)
+
+
+def _read_columns(
+    places: Sequence[Sequence[tuple[int, int]]], rows: int
+) -> tuple[Tensor, dict[tuple[int, int], int]]:
+    """Columns [rows, K] that are read, padded by repetition, and the read of each (row, node)."""
+    nodes: list[list[int]] = [[] for _ in range(rows)]
+    read_of: dict[tuple[int, int], int] = {}
+    for own in places:
+        for row, node in own:
+            if (row, node) not in read_of:
+                read_of[row, node] = len(nodes[row])
+                nodes[row].append(node)
+    width = max(len(row) for row in nodes)
+    return torch.tensor([row + row[-1:] * (width - len(row)) for row in nodes]), read_of
+
+
+def _ranked(
+    adapter: Adapter, chunk: TracedCandidates, states: Tensor, close_margin: float
+) -> list[Ranked]:
+    """Rankings from final states [rows, K, d]."""
+    results = []
+    yes, no = chunk.yes_no
+    for own, positive in zip(chunk.places, chunk.positives, strict=True):
+        rows, reads = (list(part) for part in zip(*own, strict=True))
+        logits = adapter.logits(states[rows, reads])  # [N, V]
+        margins = (logits[:, yes] - logits[:, no]).double().tolist()
+        logprob = float(logits[positive].log_softmax(-1)[yes])
+        results.append(Ranked(margins, logprob, _is_close(margins, positive, close_margin)))
+    return results
+
+
+def _is_close(margins: Sequence[float], positive: int, close_margin: float) -> bool:
+    """Whether the positive's rank, or which candidate is best, hangs on less than the margin."""
+    others = [margin for index, margin in enumerate(margins) if index != positive]
+    nearest = min(abs(margins[positive] - margin) for margin in others)
+    best, second = sorted(margins, reverse=True)[:2]
+    return min(nearest, best - second) < close_margin

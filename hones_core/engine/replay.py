@@ -1,0 +1,281 @@
+"""Run the decoder once and keep what is needed to run it again from a layer on, changed.
+
+An intervention at layer l leaves everything below it as it was: the `trace` of the unchanged run
+keeps, for every layer, the heads' outputs and the residual stream behind the attention, and
+`replay` starts there. The layers are Hugging Face's own modules, unmodified. In the top layer
+attention and FFN run only for the columns that are read; the others give keys and values alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hones_core.engine.interventions import HEADS, Change, applied_by_rows
+from hones_core.engine.segments import Segment, take
+from hones_core.models.adapter import Adapter
+
+KeysValues = tuple[Tensor, Tensor]  # each [R, key-value heads, columns, head_dim]
+
+
+@dataclass
+class LayerTrace:
+    """One layer of one segment in the unchanged run; the top layer has the read columns only.
+
+    heads [R, S, H * d_h]: the input of o_proj. middle [R, S, d]: the residual stream behind the
+    attention. keys_values: of all own columns.
+    """
+
+    heads: Tensor
+    middle: Tensor
+    keys_values: KeysValues
+
+
+@dataclass
+class Trace:
+    """The unchanged run: layers[l][s] of segment s; final[s] [R, K, d] at the reads, or None."""
+
+    segments: Sequence[Segment]
+    layers: list[list[LayerTrace | None]]
+    final: list[Tensor | None]
+
+
+@dataclass
+class Replay:
+    """A changed run of `copies` interventions: rows are ordered copy by copy.
+
+    final[s] [copies * R, K, d] at the reads (None where nothing is read); keys_values[l][s] of the
+    layers above `first`, at and below which they are the trace's.
+    """
+
+    copies: int
+    first: int
+    final: list[Tensor | None]
+    keys_values: dict[int, list[KeysValues]]
+
+
+def trace(adapter: Adapter, segments: Sequence[Segment]) -> Trace:
+    """Run the unchanged model over the segments."""
+    layers: list[list[LayerTrace | None]] = []
+    hidden: list[Tensor | None] = [segment.embeddings for segment in segments]
+    for index in range(adapter.n_layers):
+        row: list[LayerTrace | None] = []
+        for place, segment in enumerate(segments):
+            before = _context(segment, [t.keys_values for t in row if t is not None])
+            with _watched(adapter.layers[index]) as seen:
+                hidden[place], own = _run_layer(adapter, index, hidden[place], segment, before)
+            row.append(LayerTrace(seen.get("heads"), seen.get("middle"), own))
+        layers.append(row)
+    return Trace(segments, layers, [_normed(adapter, state) for state in hidden])
+
+
+def replay(adapter: Adapter, traced: Trace, interventions: Sequence[Sequence[Change]]) -> Replay:
+    """Run the model with each intervention's changes, from the lowest changed layer on.
+
+    Equal, up to rounding, to the whole model with the interventions' hooks.
+    """
+    copies = len(interventions)
+    first = min(change.layer for changes in interventions for change in changes)
+    segments = [segment.repeated(copies) for segment in traced.segments]
+    groups = [(changes, 1) for changes in interventions]
+    keys_values: dict[int, list[KeysValues]] = {}
+    hidden: list[Tensor | None] = []
+    with applied_by_rows(adapter, groups):
+        for place, segment in enumerate(segments):
+            base = traced.layers[first][place]
+            hidden.append(_finish_first(adapter, first, base, segment, interventions))
+        for index in range(first + 1, adapter.n_layers):
+            row: list[KeysValues] = []
+            for place, segment in enumerate(segments):
+                before = _context(segment, row)
+                hidden[place], own = _run_layer(adapter, index, hidden[place], segment, before)
+                row.append(own)
+            keys_values[index] = row
+        return Replay(copies, first, [_normed(adapter, state) for state in hidden], keys_values)
+
+
+def run_from_middle(adapter: Adapter, middle: Tensor, first: int, segment: Segment) -> Tensor:
+    """Final states [R, K, d] at the reads of one segment, from the residual stream `middle`
+    [R, S, d] behind the attention of layer `first`; differentiable."""
+    hidden = _finish_layer(adapter, first, _read_if_top(adapter, first, middle, segment))
+    for index in range(first + 1, adapter.n_layers):
+        hidden, _ = _run_layer(adapter, index, hidden, segment, None)
+    return adapter.language_model.norm(hidden)
+
+
+def run_step(
+    adapter: Adapter, hidden: Tensor, segment: Segment, caches: Sequence["GrowingCache"]
+) -> Tensor:
+    """Final states of one decoding step behind growing caches, all columns read."""
+    for index, cache in enumerate(caches):
+        hidden = _call_layer(adapter, index, hidden, segment, cache)
+    return adapter.language_model.norm(hidden)
+
+
+class GrowingCache:
+    """Keys and values of one layer, with room for `room` more columns; stands in for a cache."""
+
+    def __init__(self, keys: Tensor, values: Tensor, room: int):
+        pad = (0, 0, 0, room)
+        self.keys, self.values = (nn.functional.pad(part, pad) for part in (keys, values))
+        self.length = keys.shape[2]
+
+    def update(self, keys: Tensor, values: Tensor, *_: object, **__: object) -> KeysValues:
+        """Append new columns and give all of them, as Hugging Face's attention asks."""
+        stop = self.length + keys.shape[2]
+        self.keys[:, :, self.length : stop] = keys
+        self.values[:, :, self.length : stop] = values
+        self.length = stop
+        return self.keys[:, :, :stop], self.values[:, :, :stop]
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the rows only."""
+        self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+class _Before:
+    """Stands in for a cache in one layer call: puts the context first, keeps the own part."""
+
+    def __init__(self, context: KeysValues | None):
+        self.context = context
+        self.own: KeysValues | None = None
+
+    def update(self, keys: Tensor, values: Tensor, *_: object, **__: object) -> KeysValues:
+        self.own = keys, values
+        return _joined(self.context, self.own)
+
+
+class _Given:
+    """Stands in for a cache in one layer call: gives what was computed before."""
+
+    def __init__(self, keys_values: KeysValues):
+        self.keys_values = keys_values
+
+    def update(self, *_: object, **__: object) -> KeysValues:
+        return self.keys_values
+
+
+def _joined(context: KeysValues | None, own: KeysValues) -> KeysValues:
+    if context is None:
+        return own
+    return torch.cat([context[0], own[0]], 2), torch.cat([context[1], own[1]], 2)
+
+
+def _context(segment: Segment, rows: Sequence[KeysValues]) -> KeysValues | None:
+    """Keys and values of the parents' rows, which are those of the segment before."""
+    if segment.parents is None:
+        return None
+    keys, values = rows[-1]
+    return keys[segment.parents], values[segment.parents]
+
+
+def _run_layer(
+    adapter: Adapter, index: int, hidden: Tensor, segment: Segment, before: KeysValues | None
+) -> tuple[Tensor | None, KeysValues]:
+    """One whole layer: its output (top layer: at the reads, or None) and own keys and values."""
+    if index < adapter.n_layers - 1:
+        cache = _Before(before)
+        return _call_layer(adapter, index, hidden, segment, cache), cache.own
+    cos, sin = segment.rotary
+    own = adapter.keys_values(index, hidden, cos, sin)
+    if segment.reads is None:
+        return None, own
+    given = _Given(_joined(before, own))
+    return _call_layer(adapter, index, take(hidden, segment.reads), segment.at_reads(), given), own
+
+
+def _call_layer(
+    adapter: Adapter, index: int, hidden: Tensor, segment: Segment, cache: object
+) -> Tensor:
+    with _answering(adapter, segment.answering):
+        return adapter.layers[index](
+            hidden,
+            attention_mask=segment.mask,
+            position_embeddings=segment.rotary,
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+
+def _finish_first(
+    adapter: Adapter,
+    first: int,
+    base: LayerTrace,
+    segment: Segment,
+    interventions: Sequence[Sequence[Change]],
+) -> Tensor | None:
+    """The output of the lowest changed layer, of whose attention only the o_proj changes."""
+    if base.middle is None:
+        return None
+    at_top = first == adapter.n_layers - 1
+    answering = (segment.at_reads() if at_top else segment).answering
+    rows = len(base.middle)
+    middles = []
+    for copy, changes in enumerate(interventions):
+        own = answering[copy * rows : (copy + 1) * rows]
+        middles.append(_changed_middle(adapter, first, base, changes, own))
+    return _finish_layer(adapter, first, torch.cat(middles), answering)
+
+
+def _changed_middle(
+    adapter: Adapter, first: int, base: LayerTrace, changes: Sequence[Change], answering: Tensor
+) -> Tensor:
+    """The residual stream behind the attention with the changed heads' outputs written to it."""
+    weight = adapter.layers[first].self_attn.o_proj.weight
+    heads, middle = base.heads, base.middle
+    for change in changes:
+        if (change.layer, change.place) != (first, HEADS):
+            continue
+        changed = change.function(heads, answering)
+        columns = change.columns or slice(None)
+        difference = changed[..., columns] - heads[..., columns]
+        middle = middle + nn.functional.linear(difference, weight[:, columns])
+        heads = changed
+    return middle
+
+
+def _finish_layer(
+    adapter: Adapter, index: int, middle: Tensor, answering: Tensor | None = None
+) -> Tensor:
+    """What a layer does behind its attention."""
+    layer = adapter.layers[index]
+    with _answering(adapter, answering):
+        return middle + layer.mlp(layer.post_attention_layernorm(middle))
+
+
+def _read_if_top(adapter: Adapter, index: int, middle: Tensor, segment: Segment) -> Tensor:
+    return take(middle, segment.reads) if index == adapter.n_layers - 1 else middle
+
+
+def _normed(adapter: Adapter, hidden: Tensor | None) -> Tensor | None:
+    return None if hidden is None else adapter.language_model.norm(hidden)
+
+
+@contextmanager
+def _answering(adapter: Adapter, answering: Tensor | None) -> Iterator[None]:
+    adapter.answer_positions = answering
+    try:
+        yield
+    finally:
+        adapter.answer_positions = None
+
+
+@contextmanager
+def _watched(layer: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Keep the input of o_proj and the residual stream behind the attention in one call."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable:
+        return lambda _module, args: seen.__setitem__(name, args[0])
+
+    handles = [
+        layer.self_attn.o_proj.register_forward_pre_hook(keep("heads")),
+        layer.post_attention_layernorm.register_forward_pre_hook(keep("middle")),
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
