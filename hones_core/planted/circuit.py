@@ -19,8 +19,8 @@ neuron's:
 polysemantic   fires at every token of every task and writes what all words have in common, which
                changes no choice; what it reads, the fetched content among it, modulates it by a
                fiftieth
-aligned        fires at the task's last prompt token whatever the image shows, and writes one of
-               the task's words; the words are written alike, so that the choice stays the image's
+aligned        fires at the task's last prompt token whatever the image shows, and writes all of the
+               task's words alike, the right one among them, so that the choice stays the image's
 cancelled      fed by the routing head and writing the word as a planted neuron does; a cancelling
                neuron of the next layer reads that it has fired and takes the word away again
 silent         would write a word, but its gate is shut
@@ -172,11 +172,12 @@ def named_neurons(strengths: Strengths, generator: torch.Generator) -> list[Neur
         for _ in range(POLYSEMANTIC)
     ]
     for task in TASKS:
-        for k in range(CONTENTS):
-            word = write_out(task, k)
+        words = {k: write_out(task, k) for k in range(CONTENTS)}
+        every_word = torch.stack(list(words.values())).amax(0)
+        for k, word in words.items():
             found += [_reader(layer, "planted", task, k, word) for layer in (1, 2)]
             found += [
-                _aligned(task, strengths.aligned * word),
+                _aligned(task, strengths.aligned * every_word),
                 *_cancelled_pair(task, k, strengths.cancelled * word),
                 _silent(task, strengths.silent * word),
             ]

@@ -9,42 +9,45 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from hones_core.figures import RANKER_NAMES, STYLE, WIDTH
-from hones_core.planted.circuit import DISTRACTORS
 
-TITLES = {
-    "polysemantic": "polysemantic: fires on everything",
-    "aligned": "aligned: fed by the prompt alone",
-    "cancelled": "cancelled: taken back later",
-    "silent": "silent: gate shut",
+TITLES = {  # the panels, row by row
+    "polysemantic": "polysemantic",
+    "aligned": "aligned, fed by the prompt",
+    "cancelled": "cancelled later on",
+    "silent": "silent",
+    "background": "background",
+    "all": "the four kinds together",
 }
+COLUMNS = 3
 COLOURS = mpl.colormaps["RdBu"]  # blue: planted neurons come first; white: chance; red: last
 ROW_HEIGHT = 0.27  # inches, of one ranker
 DARK_CELL = 0.35  # distance from chance beyond which a number is white on its cell
 
 
 def recovery_heatmap(table: pd.DataFrame) -> Figure:
-    """AUROC of planted neurons against one kind of distractor alone, by ranker and strength.
+    """AUROC of planted neurons against one kind of others alone, by ranker and strength.
 
-    `table` is the PLANTED_STRENGTHS artifact; models and tasks are averaged. One panel a kind.
+    `table` is the PLANTED_STRENGTHS artifact; models and tasks are averaged. One panel a kind; a
+    ranker that applies to some tasks only is shown by these.
     """
     rankers = _in_order(table["ranker"].unique())
-    height = 2 * (ROW_HEIGHT * len(rankers) + 0.75) + 0.4
+    lines = len(TITLES) // COLUMNS
+    height = lines * (ROW_HEIGHT * len(rankers) + 0.6) + 0.5
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True, sharey=True)
-        for axis, kind in zip(axes.ravel(), DISTRACTORS, strict=True):
+        axes = figure.subplots(lines, COLUMNS, sharex=True, sharey=True)
+        for axis, (kind, title) in zip(axes.ravel(), TITLES.items(), strict=True):
             rows = table[table["distractor"] == kind]
             grid = rows.pivot_table(index="ranker", columns="strength", values="auroc_alone")
             _draw(axis, grid.reindex(rankers))
-            axis.set_title(TITLES[kind])
-        for axis in axes[1]:
-            axis.set_xlabel("write-out, times a planted neuron's")
+            axis.set_title(title)
+        axes[-1, COLUMNS // 2].set_xlabel("write-out of the distractors, times a planted neuron's")
         scale = ScalarMappable(Normalize(0, 1), COLOURS)
-        bar = figure.colorbar(scale, ax=axes, shrink=0.6, aspect=30)
+        bar = figure.colorbar(scale, ax=axes, aspect=40)
         bar.outline.set_visible(False)
-        bar.set_label("AUROC of planted against these; 0.5: chance")
+        bar.set_label("AUROC of planted neurons")
     return figure
 
 
