@@ -8,7 +8,8 @@ import torch
 from hones_core import artifacts
 from hones_core.figures import save
 from hones_core.planted.figure import recovery_heatmap
-from hones_core.planted.recovery import REFERENCE_STRENGTH, Options, recovery_tables
+from hones_core.planted.measure import Options
+from hones_core.planted.recovery import REFERENCE_STRENGTH, recovery_tables
 from hones_core.planted.world import draw_scenes
 from hones_core.schemas.planted import PLANTED_RECOVERY, PLANTED_STRENGTHS, PLANTED_TRUTH
 from hones_core.tables.plain import write_plain_table

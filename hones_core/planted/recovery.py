@@ -1,54 +1,19 @@
 """How well each ranker finds the planted neurons: AUROC and precision at k against the truth."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hones_core.attribution.activations import measure_activations
-from hones_core.attribution.neuron_effects import measure_neuron_effects
-from hones_core.attribution.rankers import RANKERS, Measurements, rank_neurons
-from hones_core.engine.evaluate import Evaluator
-from hones_core.head_ranking import rank_heads
-from hones_core.heads import measure_head_effects
+from hones_core.models.adapter import Adapter
 from hones_core.planted.circuit import DISTRACTORS, Strengths
 from hones_core.planted.families import FAMILIES
+from hones_core.planted.measure import Options, measure_task, rank_task
 from hones_core.planted.plan import plan, truth
-from hones_core.planted.world import CONTENTS, ROW_LENGTH, TASKS
-from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
-ROUTING_HEADS = 2  # of every task: all that the neuron scores are conditioned on
 REFERENCE_STRENGTH = 1.0  # distractors that write as much as a planted neuron
-LEAST_UTILITY = 0.95  # a model that does not solve its task has no circuit to recover
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the rankers measure, as in the config's sections `heads` and `neurons`.
-
-    head_samples: instances for head localization, the most expensive step; the neurons are scored
-    on all.
-    """
-
-    head_samples: int = 2 * CONTENTS
-    batch_size: int = 64
-    positions: str = "all"
-    clip: str = "per_sample"
-    idf_tokens: str = "all"
-    aggregate: str = "mean"
-    activation: str = "z"
-    activation_threshold: float = 0.0
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """The rankings of one task, and the base utility they rest on (mean, in [0, 1])."""
-
-    rankings: pd.DataFrame
-    base_utility: float
 
 
 def recovery_tables(
@@ -67,81 +32,31 @@ def recovery_tables(
     for family, build in FAMILIES.items():
         for strength in strengths:
             planted = plan(Strengths.all(strength), seed)
-            adapter = build(planted)
             labels = truth(planted)
-            for task in TASKS:
-                evaluator = Evaluator(adapter, task, folder, options.batch_size, ROW_LENGTH + 1)
-                recovered = recover(evaluator, instances[task], ranker_seeds, options)
-                rows = score_rankings(recovered.rankings, labels[labels["task"] == task])
-                found.append(
-                    rows.assign(
-                        model=family,
-                        task=task,
-                        strength=float(strength),
-                        base_utility=recovered.base_utility,
-                    )
-                )
-        truths.append(labels.assign(model=family))
+            rows = recover(build(planted), labels, folder, instances, ranker_seeds, options)
+            found.append(rows.assign(model=family, strength=float(strength)))
+        truths.append(labels.assign(model=family))  # the same for all strengths
     return pd.concat(found, ignore_index=True), pd.concat(truths, ignore_index=True)
 
 
 def recover(
-    evaluator: Evaluator,
-    instances: Sequence[Instance],
+    adapter: Adapter,
+    labels: pd.DataFrame,
+    folder: Path,
+    instances: Mapping[str, Sequence[Instance]],
     ranker_seeds: Sequence[int],
     options: Options,
-) -> Recovered:
-    """Every registered ranker's order of one task's neurons, and the model's base utility.
-
-    Raises ValueError if the unchanged model does not solve the task.
-    """
-    head_effects = measure_head_effects(
-        evaluator, instances[: options.head_samples], options.positions
-    )
-    utility = float(head_effects.loc[head_effects["layer"] == BASE, "utility"].mean())
-    if utility < LEAST_UTILITY:
-        raise ValueError(
-            f"the planted model scores {utility:.2f} in {evaluator.task_name}: its circuit does "
-            "not work, so there is no truth to recover; use weaker distractors"
-        )
-    measured = _measure(evaluator, instances, head_effects, options)
-    rankings = rank_neurons(measured, list(RANKERS), list(ranker_seeds))
-    return Recovered(rankings, utility)
-
-
-def _measure(
-    evaluator: Evaluator,
-    instances: Sequence[Instance],
-    head_effects: pd.DataFrame,
-    options: Options,
-) -> Measurements:
-    """All that the rankers ask for; a field that is added there needs its source here."""
-    heads = rank_heads(head_effects, "task_metric", ROUTING_HEADS)
-    selected = heads[heads["selected"]]
-    sources = {
-        "head_ranking": lambda: heads,
-        "neuron_effects": lambda: measure_neuron_effects(
-            evaluator,
-            instances,
-            documents=instances,
-            heads=list(zip(selected["layer"], selected["head"], strict=True)),
-            clip=options.clip,
-            positions=options.positions,
-            idf_tokens=options.idf_tokens,
-        ),
-        "activations": lambda: measure_activations(
-            evaluator,
-            instances,
-            options.aggregate,
-            options.activation,
-            options.activation_threshold,
-        ),
+) -> pd.DataFrame:
+    """What every ranker finds in one model; `labels` is its truth."""
+    measured = {
+        task: measure_task(adapter, task, folder, instances[task], options) for task in instances
     }
-    needed = [field.name for field in fields(Measurements) if field.default is MISSING]
-    unknown = sorted(set(needed) - set(sources))
-    if unknown:
-        raise ValueError(f"nothing here measures what some rankers need: {', '.join(unknown)}")
-    return Measurements(**{name: sources[name]() for name in needed})
+    found = []
+    for task, of_task in measured.items():
+        rankings = rank_task(task, measured, ranker_seeds, options)
+        rows = score_rankings(rankings, labels[labels["task"] == task])
+        found.append(rows.assign(task=task, base_utility=of_task.base_utility))
+    return pd.concat(found, ignore_index=True)
 
 
 def score_rankings(rankings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
