@@ -24,6 +24,7 @@ def small_run(name: str, **values) -> dict:
         "masking": {"bootstrap_resamples": 500},
         "groups": {"random_trials": 1},
         "steering": {"epochs": 1},
+        "planted": {"n_images": 7, "head_samples": 7, "strengths": [1.0]},
         **values,
     }
 
