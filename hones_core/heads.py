@@ -6,17 +6,22 @@ import pandas as pd
 
 from hones_core.engine.evaluate import Evaluator, Outcome
 from hones_core.engine.interventions import MeanReplaceHead
-from hones_core.progress import progress
+from hones_core.measuring import outcomes_by_chunk
+from hones_core.partial import Parts
 from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
 
 def measure_head_effects(
-    evaluator: Evaluator, instances: Sequence[Instance], positions: str = "all"
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    positions: str = "all",
+    parts: Parts | None = None,
 ) -> pd.DataFrame:
     """Outcome of every instance with each head mean-replaced, and of the unchanged model.
 
-    Returns the HEAD_EFFECTS artifact: (L * H + 1) * N rows. `positions` as in MeanReplaceHead.
+    Returns the HEAD_EFFECTS artifact: (L * H + 1) * N rows. `positions` as in MeanReplaceHead;
+    `parts` keeps what each chunk gave, for a job that may be killed.
     """
     adapter = evaluator.adapter
     settings: dict[tuple[int, int], MeanReplaceHead | None] = {(BASE, BASE): None}
@@ -24,8 +29,9 @@ def measure_head_effects(
         for head in range(adapter.n_heads):
             settings[layer, head] = MeanReplaceHead(layer, head, positions)
     frames = []
-    for chunk in progress(evaluator.chunks(instances), f"{evaluator.task_name} head effects"):
-        found = evaluator.outcomes_under(evaluator.prepare(chunk), settings)
+    label = f"{evaluator.task_name} head effects, {len(settings) - 1} heads"
+    chunks = evaluator.chunks(instances)
+    for found in outcomes_by_chunk(evaluator, chunks, lambda: settings, label, parts):
         rows = [_row(*place, outcome) for place, results in found.items() for outcome in results]
         frames.append(pd.DataFrame(rows))  # a thousand heads of dicts are too large to collect
     return pd.concat(frames, ignore_index=True)
