@@ -25,6 +25,7 @@ include: "rules/neurons.smk"
 include: "rules/masking.smk"
 include: "rules/groups.smk"
 include: "rules/steering.smk"
+include: "rules/sweeps.smk"
 include: "rules/report.smk"
 
 

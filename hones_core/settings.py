@@ -215,6 +215,9 @@ class Heads(Section):
     utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
         description="the utility whose loss scores a head"
     )
+    budgets: tuple[Positive, ...] = Field(
+        description="numbers of top heads that are mean-replaced together"
+    )
 
 
 class Neurons(Section):
@@ -236,6 +239,7 @@ class Masking(Section):
     """Silencing neurons (METHOD 7)."""
 
     top_ratio: Share = Field(description="share of all neurons in a task's set")
+    ratios: tuple[Share, ...] = Field(description="shares along which the drop is followed")
     bootstrap_resamples: Positive = Field(description="resamples of every interval")
 
 

@@ -26,10 +26,27 @@ TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
-TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+TABLES = [
+    "masking_drop",
+    "masking_score",
+    "group_drop",
+    "steering",
+    "head_budget",
+    "ratio_drop",
+]
+# Beside HONES the random order, if both are ranked.
+SWEPT_RANKERS = [
+    name for name in ("hones", "random") if name in SETTINGS.neurons.rankers
+]
 BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]
-FIGURES = ["head_scores", "layer_histogram", "group_drop"]
+FIGURES = [
+    "head_scores",
+    "layer_histogram",
+    "group_drop",
+    "head_budget",
+    "ratio_drop",
+]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
 SHIFTED_TOY = OOD.toy_scenes is not None

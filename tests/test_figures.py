@@ -9,7 +9,8 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 
-from hones_core.figures import TASK_COLOURS, group_bars, head_heatmap, layer_histogram, save
+from hones_core.figure_style import TASK_COLOURS, save
+from hones_core.figures import group_bars, head_heatmap, layer_histogram
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 

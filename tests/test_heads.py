@@ -59,7 +59,7 @@ def test_utilities_are_those_of_stock_generation(tiny, positions):
 def effects_frame(values: dict) -> pd.DataFrame:
     """{(layer, head): [(utility, target log-probability, first log-probability), ...]}"""
     rows = [
-        (layer, head, f"i{sample}", *triple)
+        (layer, head, f"i{sample}", *triple, False)
         for (layer, head), samples in values.items()
         for sample, triple in enumerate(samples)
     ]

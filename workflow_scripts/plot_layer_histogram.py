@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hones_core import artifacts
-from hones_core.figures import layer_histogram, save
+from hones_core.figure_style import save
+from hones_core.figures import layer_histogram
 from hones_core.neuron_sets import top_set
 from hones_core.schemas.neurons import NEURON_RANKING
 from workflow_scripts.step import step

@@ -28,13 +28,20 @@ def mean_replace_head(heads: Tensor, head: int, n_heads: int) -> Tensor:
     o_h <- (sum_k o_k - o_h) / (H - 1), computed in float32. Raises ValueError for a layer with a
     single head, which has no others.
     """
+    return mean_replace_heads(heads, [head], n_heads)
+
+
+def mean_replace_heads(heads: Tensor, replaced: Sequence[int], n_heads: int) -> Tensor:
+    """`mean_replace_head` of several heads of a layer at once, each by the mean of the original
+    outputs of all others."""
     if n_heads < 2:
         raise ValueError("a layer with one head has no other heads whose mean could replace it")
     split = heads.unflatten(-1, (n_heads, -1))
-    replaced = split.clone()
-    others = (split.float().sum(-2) - split[..., head, :].float()) / (n_heads - 1)
-    replaced[..., head, :] = others.to(split.dtype)
-    return replaced.flatten(-2)
+    result, total = split.clone(), split.float().sum(-2)
+    for head in replaced:
+        others = (total - split[..., head, :].float()) / (n_heads - 1)
+        result[..., head, :] = others.to(split.dtype)
+    return result.flatten(-2)
 
 
 def zero_neurons(z: Tensor, neurons: Tensor) -> Tensor:
@@ -114,6 +121,27 @@ class MeanReplaceHead:
         width = adapter.head_dim
         columns = slice(self.head * width, (self.head + 1) * width)
         yield Change(self.layer, HEADS, change, columns)
+
+
+@dataclass(frozen=True)
+class MeanReplaceHeads:
+    """Several heads, (layer, head), mean-replaced together (METHOD 4, head budget)."""
+
+    heads: tuple[tuple[int, int], ...]
+    positions: str = "all"
+
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """One change for each layer that has some of the heads."""
+        by_layer: dict[int, list[int]] = {}
+        for layer, head in self.heads:
+            by_layer.setdefault(layer, []).append(head)
+        for layer, heads in sorted(by_layer.items()):
+
+            def change(values: Tensor, answering: Tensor | None, heads: list[int] = heads):
+                replaced = mean_replace_heads(values, heads, adapter.n_heads)
+                return at_positions(replaced, values, self.positions, answering)
+
+            yield Change(layer, HEADS, change)
 
 
 @dataclass(frozen=True)

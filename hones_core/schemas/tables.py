@@ -38,7 +38,12 @@ def _spread(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
     )
 
 
-_DROP = _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+def drop_columns() -> tuple[Column, ...]:
+    """A relative drop with its interval and p."""
+    return _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+
+
+_DROP = drop_columns()
 _SHOWN = Column("shown", "bool", "", "whether the interval of the excess is above 0")
 
 MASKING_DROP = Schema(
