@@ -29,7 +29,21 @@ EVEN = {"color": "#555555", "linewidth": 1, "linestyle": (0, (4, 3))}
 TASK_COLOURS = {"vqa": "#0072B2", "ocr": "#D55E00", "caption": "#009E73", "retrieval": "#CC79A7"}
 TASK_MARKERS = {"vqa": "o", "ocr": "s", "caption": "^", "retrieval": "D"}
 TASK_NAMES = {"vqa": "VQA", "ocr": "OCR", "caption": "Captioning", "retrieval": "Retrieval"}
-RANKER_NAMES = {"hones": "HONES", "random": "random", "ap": "AP", "ma": "MA", "ape": "APE"}
+RANKER_NAMES = {
+    "hones": "HONES",
+    "no_head": "HONES-NoHead",
+    "rand_head": "HONES-RandHead",
+    "gaussian": "HONES-Gaussian",
+    "random": "random",
+    "ap": "AP",
+    "ma": "MA",
+    "ape": "APE",
+    "mmneuron": "MMNeuron",
+    "dla": "DLA",
+    "group_patching": "Group Patching",
+    "qrnca": "QRNCA",
+    "llm_knowledge": "LLM-Knowledge",
+}
 
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib

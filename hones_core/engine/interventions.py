@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hones_core.benchmark.seeding import seeded_key
 from hones_core.models.adapter import Adapter
 
 HEADS, NEURONS = "heads", "neurons"  # the inputs of o_proj and of down_proj
@@ -44,6 +45,33 @@ def mean_replace_heads(heads: Tensor, replaced: Sequence[int], n_heads: int) -> 
     return result.flatten(-2)
 
 
+def noisy_head(
+    heads: Tensor, head: int, n_heads: int, mask: Tensor, seeds: Sequence[int]
+) -> Tensor:
+    """Add Gaussian noise to one head's output, with its own standard deviation (METHOD 6).
+
+    heads: [B, T, H * d_h] of whole prompts; mask: [B, T], 1 for real tokens; seeds: one a sample.
+    o_h <- o_h + s * n in float32, where s is the standard deviation of the sample's o_h over its
+    real tokens and d_h components, and n is standard normal. Each sample draws from a generator of
+    its own, on the CPU and for its real tokens only, so that neither the rest of the batch, nor
+    its padding, nor the device plays a part. Raises ValueError if heads do not cover the prompts.
+    """
+    if heads.shape[:2] != mask.shape or len(seeds) != len(heads):
+        raise ValueError(
+            f"the noise of a head is drawn for whole prompts {tuple(mask.shape)}, but the heads' "
+            f"outputs are {tuple(heads.shape[:2])}"
+        )
+    split = heads.unflatten(-1, (n_heads, -1))
+    noisy = split.clone()
+    for row, (real, seed) in enumerate(zip(mask.bool(), seeds, strict=True)):
+        own = split[row, real, head].float()
+        noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+        noisy[row, real, head] = (own + own.std(correction=0) * noise.to(own.device)).to(
+            heads.dtype
+        )
+    return noisy.flatten(-2)
+
+
 def zero_neurons(z: Tensor, neurons: Tensor) -> Tensor:
     """Set the given neurons of z [..., m] to zero (METHOD 7)."""
     return z.index_fill(-1, neurons, 0)
@@ -65,13 +93,15 @@ class Change:
 
     values [B, T, w]; answering [B, T] is True at the positions that give the answer, or None where
     these are the last column. The function returns a new tensor, row by row independent of the
-    other rows, that differs in `columns` of w only (None: perhaps in all).
+    other rows, that differs in `columns` of w only (None: perhaps in all). With `whole` it needs
+    all positions of its rows at once.
     """
 
     layer: int
     place: str
     function: Callable[[Tensor, Tensor | None], Tensor]
     columns: slice | None = None
+    whole: bool = False
 
     def module(self, adapter: Adapter) -> torch.nn.Module:
         """The module whose input changes."""
@@ -142,6 +172,41 @@ class MeanReplaceHeads:
                 return at_positions(replaced, values, self.positions, answering)
 
             yield Change(layer, HEADS, change)
+
+
+@dataclass(frozen=True)
+class GaussianHead:
+    """One head with noise of its own standard deviation added, for one batch of whole prompts.
+
+    `mask` [B, T] marks the batch's real tokens, `samples` names its rows: a sample's noise depends
+    on its name, the head and `seed` alone. `positions` 'all', or 'last' for the last token only.
+    """
+
+    layer: int
+    head: int
+    mask: Tensor
+    samples: Sequence[str]
+    seed: int = 0
+    positions: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"unknown positions {self.positions!r}; known: {POSITIONS}")
+
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """The head's slice of the heads' outputs, of whole prompts."""
+        seeds = [
+            seeded_key(self.seed, "head noise", sample, self.layer, self.head)
+            for sample in self.samples
+        ]
+
+        def change(heads: Tensor, answering: Tensor | None) -> Tensor:
+            noisy = noisy_head(heads, self.head, adapter.n_heads, self.mask, seeds)
+            return at_positions(noisy, heads, self.positions, answering)
+
+        width = adapter.head_dim
+        columns = slice(self.head * width, (self.head + 1) * width)
+        yield Change(self.layer, HEADS, change, columns, whole=True)
 
 
 @dataclass(frozen=True)

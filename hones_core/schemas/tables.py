@@ -172,3 +172,32 @@ HEAD_SCREENING = Schema(
         ),
     ),
 )
+
+EFFICIENCY = Schema(
+    name="efficiency",
+    version=1,
+    rule="tabulate_efficiency",
+    meaning="Cost of localization per instance, means over trials (paper's Table 9). Written as "
+    "CSV and Markdown only, because times differ from run to run.",
+    key=("model", "method"),
+    columns=(
+        MODEL,
+        Column(
+            "method",
+            "string",
+            "",
+            "hones: neuron effects of given heads; hones_with_heads: with the search for them; "
+            "qrnca; group_patching",
+        ),
+        Column("n_trials", "int64", "", "samples of examples"),
+        Column("seconds", "float64", "s", "on a CPU process time, on a GPU elapsed time"),
+        Column("seconds_sd", "float64", "s", "standard deviation over trials", nan=True),
+        Column("token_layers", "float64", "", "tokens times decoder layers run forward"),
+        Column("plain_token_layers", "float64", "", "the same if every pass ran the whole prompt"),
+        Column("device", "string", "", "what the seconds were measured on"),
+        PAPER_MODEL,
+        Column("paper_seconds", "float64", "s", "the paper's figure; NaN if none", nan=True),
+        Column("paper_seconds_sd", "float64", "s", "its standard deviation", nan=True),
+        Column("paper_device", "string", "", "what it was measured on; empty if none"),
+    ),
+)
