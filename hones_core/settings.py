@@ -226,6 +226,16 @@ class Samples(Section):
     retrieval: Positive | None
 
 
+class HeadScreening(Section):
+    """Leaving heads out of later samples that can't be among the best."""
+
+    rule: Literal["successive_elimination"] = Field(description="how heads are left out")
+    z: Annotated[float, Field(gt=0)] = Field(description="standard errors of the bounds")
+    min_samples: Positive = Field(
+        default=32, description="samples before which no head is left out"
+    )
+
+
 class Heads(Section):
     """Head localization (METHOD 4)."""
 
@@ -233,6 +243,9 @@ class Heads(Section):
     positions: Literal["all", "last"] = Field(description="where a head is mean-replaced")
     utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
         description="the utility whose loss scores a head"
+    )
+    screening: HeadScreening | None = Field(
+        description="heads left out of later samples; null: all heads on all samples"
     )
     budgets: tuple[Positive, ...] = Field(
         description="numbers of top heads that are mean-replaced together"

@@ -86,6 +86,15 @@ def model_section(name):
     return {field: getattr(model, field) for field in fields + bounds}
 
 
+def head_screening(model):
+    """What screening depends on, or None: the other measurements know no ranking."""
+    heads = SETTINGS.heads
+    if heads.screening is None:
+        return None
+    top_heads = SETTINGS.model(model).top_heads
+    return {**plain(heads.screening), "utility": heads.utility, "top_heads": top_heads}
+
+
 def existing(*paths):
     """The paths that are there: a dry run needs neither data nor weights, a real run says which
     are missing when the step that reads them starts."""

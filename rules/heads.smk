@@ -48,6 +48,7 @@ rule measure_head_effects:
             image_folder=image_folder(wc.task),
             samples=getattr(SETTINGS.heads.samples, wc.task),
             positions=SETTINGS.heads.positions,
+            screening=head_screening(wc.model),
         ),
         code=lambda wc: code("measure_head_effects", wc.task),
         env=versions(*MODEL_PACKAGES),
@@ -70,6 +71,7 @@ rule rank_heads:
         cfg=lambda wc: section(
             utility=SETTINGS.heads.utility,
             top_heads=SETTINGS.model(wc.model).top_heads,
+            screening=SETTINGS.heads.screening is not None,
         ),
         code=lambda wc: code("rank_heads", wc.task),
         env=versions(*TABLE_PACKAGES),

@@ -4,7 +4,7 @@ from hones_core import artifacts
 from hones_core.masking import predict_masked
 from hones_core.neuron_sets import group_sets
 from hones_core.schemas.masking import GROUP_PREDICTIONS, OVERLAP_GROUPS
-from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
 
 with step(snakemake):
@@ -20,7 +20,8 @@ with step(snakemake):
         random_control=cfg["random_control"],
         seed=cfg["seed"],
     )
-    predictions = predict_masked(evaluator, instances, sets, ("group", "trial"))
-    split = {instance.instance_id: instance.split for instance in instances}
-    predictions["split"] = predictions["instance_id"].map(split)
-    artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, provenance(snakemake))
+    with kept_parts(snakemake) as parts:
+        predictions = predict_masked(evaluator, instances, sets, ("group", "trial"), parts)
+        split = {instance.instance_id: instance.split for instance in instances}
+        predictions["split"] = predictions["instance_id"].map(split)
+        artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, provenance(snakemake))
