@@ -111,7 +111,7 @@ def test_layer_histogram_counts_the_top_neurons(layers):
 
 def test_layer_histogram_with_a_ranker_of_one_task():
     rankings = {"vqa": neurons(0, rankers=(("hones", 1), ("dla", 1))), "ocr": neurons(1)}
-    assert "dla" in panels(layer_histogram(rankings, n_selected=20))
+    assert "DLA" in panels(layer_histogram(rankings, n_selected=20))
 
 
 def test_group_bars_are_sorted_and_marked():
