@@ -172,6 +172,23 @@ class Model(Section):
     )
     top_heads: Positive = Field(description="K_h: heads that condition the neuron scores")
     compare_with: str | None = Field(description="the paper's model shown beside it in tables")
+    min_pixels: Positive | None = Field(
+        default=None,
+        description="qwen2_5_vl: smaller images are enlarged to it; null: the checkpoint's bound",
+    )
+    max_pixels: Positive | None = Field(
+        default=None,
+        description="qwen2_5_vl: larger images are shrunk to it; null: the checkpoint's bound",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_of_images_fit(self) -> "Model":
+        bounds = (self.min_pixels, self.max_pixels)
+        if self.family == "llava" and bounds != (None, None):
+            raise ValueError("llava has images of one size: leave min_pixels and max_pixels out")
+        if None not in bounds and self.min_pixels > self.max_pixels:
+            raise ValueError("min_pixels is larger than max_pixels")
+        return self
 
 
 class Decoding(Section):

@@ -57,7 +57,8 @@ def model_section(name):
     """What running a model depends on."""
     model = SETTINGS.model(name)
     fields = ("path", "revision", "family", "dtype", "device", "batch_size")
-    return {field: getattr(model, field) for field in fields}
+    bounds = ("min_pixels", "max_pixels")
+    return {field: getattr(model, field) for field in fields + bounds}
 
 
 def existing(*paths):
@@ -71,6 +72,7 @@ def model_files(wildcards):
     folder = Path(SETTINGS.model(wildcards.model).path)
     return existing(
         *sorted(str(path) for path in folder.glob("*.json")),
+        *sorted(str(path) for path in folder.glob("*.jinja")),
         *sorted(str(path) for path in folder.glob("*.safetensors")),
     )
 
