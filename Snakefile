@@ -28,6 +28,7 @@ include: "rules/groups.smk"
 include: "rules/steering.smk"
 include: "rules/sweeps.smk"
 include: "rules/agreement.smk"
+include: "rules/planted.smk"
 include: "rules/report.smk"
 
 
@@ -44,6 +45,7 @@ rule all:
         multiext(f"{RUN}/tables/efficiency", ".csv", ".md")
         if TOKEN_LEVEL[0] in TASKS
         else [],
+        f"{RUN}/tables/planted_recovery.csv",
 
 
 rule ood_benchmark:

@@ -365,6 +365,23 @@ class Steering(Section):
     )
 
 
+class PlantedCircuits(Section):
+    """Models whose circuits are known, on which every ranker is checked."""
+
+    seed: NotNegative = Field(description="seed of the images, of all places and random weights")
+    n_images: Positive = Field(description="images, each with one instance of every task")
+    head_samples: Positive = Field(description="instances of head localization")
+    strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=1, description="write-outs of the distractors, times a planted neuron's"
+    )
+
+    @model_validator(mode="after")
+    def _strengths_hold_the_table_s(self) -> "PlantedCircuits":
+        if 1.0 not in self.strengths:
+            raise ValueError("strengths must hold 1, that of the table planted_recovery")
+        return self
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -384,6 +401,7 @@ class Settings(Section):
     masking: Masking
     groups: Groups
     steering: Steering
+    planted: PlantedCircuits
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Settings":

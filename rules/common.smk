@@ -184,16 +184,30 @@ def ranker_artifacts(wildcards):
     return files
 
 
-def ranker_seeds():
-    """The seeds of the random rankers, by name."""
-    counts = {
-        "random": SETTINGS.neurons.random_seeds,
-        "rand_head": SETTINGS.neurons.random_head_seeds,
+def random_seeds(ranker):
+    """The seeds of a random ranker."""
+    neurons = SETTINGS.neurons
+    counts = {"random": neurons.random_seeds, "rand_head": neurons.random_head_seeds}
+    return [SETTINGS.seed + offset for offset in range(counts[ranker])]
+
+
+def ranking_section(task):
+    """What the order of the task's neurons depends on: the options of its own rankers."""
+    rankers, neurons = rankers_of(task), SETTINGS.neurons
+    options = {
+        "ma": ("absolute_mean", neurons.ma_absolute),
+        "qrnca": ("max_query_share", neurons.qrnca.max_query_share),
     }
-    return {
-        name: [SETTINGS.seed + offset for offset in range(count)]
-        for name, count in counts.items()
-    }
+    return section(
+        rankers=rankers,
+        tasks=TASKS if compares_tasks(rankers) else [],
+        seeds={
+            name: random_seeds(name)
+            for name in ("random", "rand_head")
+            if name in rankers
+        },
+        options=dict(options[name] for name in options if name in rankers),
+    )
 
 
 def neuron_effects_section(wildcards):

@@ -20,10 +20,12 @@ def small_run(name: str, **values) -> dict:
             "utility": "target_logprob",
             "samples": {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4},
         },
-        "neurons": {"random_seeds": 2},
+        "neurons": {"random_seeds": 2, "random_head_seeds": 1, "token_level_samples": 8},
+        "efficiency": {"trials": 2, "samples": 2},
         "masking": {"bootstrap_resamples": 500},
         "groups": {"random_trials": 1},
         "steering": {"epochs": 1},
+        "planted": {"n_images": 7, "head_samples": 7, "strengths": [1.0]},
         **values,
     }
 

@@ -261,7 +261,7 @@ def base_answers(
 ) -> list[list[int]]:
     """Greedy answers of the unchanged model to left-padded prompts."""
     traced = trace(adapter, [prompt_segment(adapter, batch)])
-    top = adapter.logits(traced.final[0][:, -1]).topk(2, dim=-1)
+    tokens, _ = choose(adapter.logits(traced.final[0][:, -1]))
     rows = len(batch.input_ids)
     names = list(range(rows))
     pool = DecodePool(adapter, limits.decode_rows)
@@ -271,7 +271,7 @@ def base_answers(
             [],
             [row[0].keys_values for row in traced.layers],
             batch.attention_mask.bool(),
-            choose(top.values, top.indices),
+            tokens,
             following_positions(batch.positions, 1)[0, :, 0],
             torch.full((rows,), max_new_tokens - 1, device=adapter.device),
         )
@@ -310,11 +310,9 @@ def _verify(
 ) -> dict[tuple[Label, int], _Verified]:
     """Compare all choices with the draft; rows that leave it go to the pool."""
     logits = adapter.logits(run.final[0]).unflatten(0, (run.copies, -1))  # [C, R, K, V]
-    top = logits.topk(2, dim=-1)
-    chosen = choose(top.values.flatten(0, -2), top.indices.flatten(0, -2))
-    chosen = _at(chosen.view(top.values.shape[:-1]), chunk.owners, chunk.draft_paths.reads)
-    margins = top.values[..., 0] - top.values[..., 1]
-    margins = _at(margins, chunk.owners, chunk.draft_paths.reads)
+    chosen, margins = (
+        _at(values, chunk.owners, chunk.draft_paths.reads) for values in choose(logits)
+    )
     leaves = (chosen != chunk.draft_paths.ids) & chunk.draft_paths.real
     lengths = chunk.draft_paths.real.sum(-1)
     width = leaves.shape[-1]

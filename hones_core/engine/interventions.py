@@ -306,7 +306,8 @@ def recorded_activations(
 ) -> Iterator[list[Tensor | None]]:
     """Record `reduce(activations [B, T, m])` of every layer during a forward pass.
 
-    source 'z' is the input of `down_proj`, act(gate(x)) * up(x); 'gate' is act(gate(x)) alone.
+    source 'z' is the input of `down_proj`, act(gate(x)) * up(x) as interventions leave it, whether
+    they are applied before or after this begins; 'gate' is act(gate(x)) alone.
     The list has one entry per layer. Raises ValueError for another source.
     """
     if source not in SOURCES:
@@ -318,9 +319,9 @@ def recorded_activations(
 
     with ExitStack() as stack:
         for index, layer in enumerate(adapter.layers):
-            if source == "z":
-                handle = layer.mlp.down_proj.register_forward_pre_hook(
-                    lambda _module, args, index=index: record(index, args[0])
+            if source == "z":  # behind the call, when all hooks on its input have been applied
+                handle = layer.mlp.down_proj.register_forward_hook(
+                    lambda _module, args, _output, index=index: record(index, args[0])
                 )
             else:
                 handle = layer.mlp.act_fn.register_forward_hook(
