@@ -9,7 +9,7 @@ from hones_core.engine.evaluate import Evaluator, Outcome
 from hones_core.engine.interventions import MeanReplaceHead
 from hones_core.measuring import outcomes_by_chunk
 from hones_core.partial import Parts
-from hones_core.schemas.heads import BASE
+from hones_core.schemas.heads import BASE, HEAD_EFFECTS
 from hones_core.screening import HeadScreen, Screening
 from hones_core.tasks.instances import Instance
 
@@ -46,7 +46,7 @@ def measure_head_effects(
     def label() -> str:
         return f"{evaluator.task_name} head effects, {len(measured()) - 1} heads"
 
-    frames = []
+    frames = [pd.DataFrame(columns=HEAD_EFFECTS.names)] if not chunks else []
     for found in outcomes_by_chunk(evaluator, chunks, measured, label, parts):
         rows = [_row(*place, outcome) for place, results in found.items() for outcome in results]
         frames.append(pd.DataFrame(rows))  # a thousand heads of dicts are too large to collect

@@ -244,12 +244,19 @@ class Heads(Section):
     utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
         description="the utility whose loss scores a head"
     )
+    shards: Positive = Field(description="jobs that share the samples of a task")
     screening: HeadScreening | None = Field(
         description="heads left out of later samples; null: all heads on all samples"
     )
     budgets: tuple[Positive, ...] = Field(
         description="numbers of top heads that are mean-replaced together"
     )
+
+    @model_validator(mode="after")
+    def _screening_sees_all_samples(self) -> "Heads":
+        if self.screening is not None and self.shards > 1:
+            raise ValueError("screening compares the heads on all samples: set shards to 1")
+        return self
 
 
 class GroupPatching(Section):
@@ -343,6 +350,7 @@ class Masking(Section):
 
     top_ratio: Share = Field(description="share of all neurons in a task's set")
     ratios: tuple[Share, ...] = Field(description="shares along which the drop is followed")
+    shards: Positive = Field(description="jobs that share the samples of a task")
     bootstrap_resamples: Positive = Field(description="resamples of every interval")
 
 

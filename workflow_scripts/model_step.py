@@ -18,6 +18,7 @@ from hones_core.models import load_model
 from hones_core.models.loading import choose_device
 from hones_core.partial import Parts, input_state
 from hones_core.schemas.benchmark import INSTANCES
+from hones_core.shards import shard_of
 from hones_core.tasks.instances import Instance
 from workflow_scripts.step import provenance
 
@@ -67,6 +68,12 @@ def read_instances(
         found = [instance for instance in found if instance.instance_id in chosen]
     require_images(snakemake.params.cfg["image_folder"], [instance.image for instance in found])
     return found
+
+
+def own_share(snakemake: Any, evaluator: Evaluator, instances: list[Instance]) -> list[Instance]:
+    """Those of the instances that this job measures: all if it has no shard."""
+    shard = int(snakemake.wildcards.get("shard", 0))
+    return shard_of(evaluator.chunks(instances), (shard, snakemake.params.shards))
 
 
 @contextmanager

@@ -5,7 +5,12 @@ from hones_core.masking import predict_masked
 from hones_core.neuron_sets import top_set
 from hones_core.schemas.masking import MASKED_PREDICTIONS
 from hones_core.schemas.neurons import NEURON_RANKING
-from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
+from workflow_scripts.model_step import (
+    kept_parts,
+    open_evaluator,
+    own_share,
+    read_instances,
+)
 from workflow_scripts.step import provenance, step
 
 with step(snakemake):
@@ -16,5 +21,6 @@ with step(snakemake):
     instances = read_instances(snakemake, ("test",))
     with kept_parts(snakemake) as parts:
         evaluator = open_evaluator(snakemake)
+        instances = own_share(snakemake, evaluator, instances)
         predictions = predict_masked(evaluator, instances, sets, ("ranker", "seed"), parts)
         artifacts.write(snakemake.output[0], predictions, MASKED_PREDICTIONS, provenance(snakemake))
