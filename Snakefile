@@ -22,9 +22,12 @@ include: "rules/ood.smk"
 include: "rules/data.smk"
 include: "rules/heads.smk"
 include: "rules/neurons.smk"
+include: "rules/rankers.smk"
 include: "rules/masking.smk"
 include: "rules/groups.smk"
 include: "rules/steering.smk"
+include: "rules/sweeps.smk"
+include: "rules/agreement.smk"
 include: "rules/planted.smk"
 include: "rules/report.smk"
 
@@ -38,6 +41,10 @@ rule all:
             format=FORMATS,
         ),
         expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),
+        # the one table without parquet: its times are not reproducible
+        multiext(f"{RUN}/tables/efficiency", ".csv", ".md")
+        if TOKEN_LEVEL[0] in TASKS
+        else [],
         f"{RUN}/tables/planted_recovery.csv",
 
 

@@ -13,7 +13,7 @@ from hones_core.tasks.instances import Instance
 
 Label = TypeVar("Label")
 
-PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics")
+PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "close_call")
 
 
 def outcomes_under(

@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hones_core.ranker_catalogue import CATALOGUE
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -172,6 +174,23 @@ class Model(Section):
     )
     top_heads: Positive = Field(description="K_h: heads that condition the neuron scores")
     compare_with: str | None = Field(description="the paper's model shown beside it in tables")
+    min_pixels: Positive | None = Field(
+        default=None,
+        description="qwen2_5_vl: smaller images are enlarged to it; null: the checkpoint's bound",
+    )
+    max_pixels: Positive | None = Field(
+        default=None,
+        description="qwen2_5_vl: larger images are shrunk to it; null: the checkpoint's bound",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_of_images_fit(self) -> "Model":
+        bounds = (self.min_pixels, self.max_pixels)
+        if self.family == "llava" and bounds != (None, None):
+            raise ValueError("llava has images of one size: leave min_pixels and max_pixels out")
+        if None not in bounds and self.min_pixels > self.max_pixels:
+            raise ValueError("min_pixels is larger than max_pixels")
+        return self
 
 
 class Decoding(Section):
@@ -215,6 +234,37 @@ class Heads(Section):
     utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
         description="the utility whose loss scores a head"
     )
+    budgets: tuple[Positive, ...] = Field(
+        description="numbers of top heads that are mean-replaced together"
+    )
+
+
+class GroupPatching(Section):
+    """Patching groups of neurons (METHOD 6)."""
+
+    groups_per_layer: Positive = Field(description="contiguous groups of a layer's neurons")
+    corruption: Literal["image_swap", "gaussian", "mean"] = Field(
+        description="what the corrupted run sees in the image's place"
+    )
+    noise_multiple: Annotated[float, Field(gt=0)] = Field(
+        description="gaussian: noise over the image embeddings' own standard deviation"
+    )
+
+
+class Qrnca(Section):
+    """Integrated gradients (METHOD 6)."""
+
+    steps: Positive = Field(description="points of the integral")
+    threshold: Share = Field(description="of the largest attribution, to stand out in a query")
+    max_query_share: Share = Field(description="neurons in more of the queries are dropped")
+
+
+class LlmKnowledge(Section):
+    """Log-probability that a neuron adds (METHOD 6)."""
+
+    variance: Literal["layer", "final"] = Field(
+        description="frozen variance of the final norm: that of the layer, or of the final residual"
+    )
 
 
 class Neurons(Section):
@@ -226,16 +276,40 @@ class Neurons(Section):
     aggregate: Literal["mean", "last"] = Field(description="positions of the activation rankers")
     activation: Literal["z", "gate"] = Field(description="what the activation rankers look at")
     activation_threshold: float = Field(description="a neuron is active above it (AP, APE)")
-    rankers: tuple[Literal["hones", "ma", "ap", "ape", "random"], ...] = Field(
-        min_length=1, description="rankers to compare"
+    ma_absolute: bool = Field(description="whether MA takes absolute values")
+    rankers: tuple[Literal[*CATALOGUE], ...] = Field(
+        min_length=1, description="rankers to compare; each runs on the tasks it applies to"
     )
-    random_seeds: Positive = Field(description="number of seeds of the random rankers")
+    random_seeds: Positive = Field(description="number of seeds of RandNeuron")
+    random_head_seeds: Positive = Field(description="number of seeds of HONES-RandHead")
+    token_level_samples: Positive | None = Field(
+        description="discovery instances of DLA, Group Patching, QRNCA and LLM-Knowledge; "
+        "null: those of samples"
+    )
+    group_patching: GroupPatching = Field(description="options of group_patching")
+    qrnca: Qrnca = Field(description="options of qrnca")
+    llm_knowledge: LlmKnowledge = Field(description="options of llm_knowledge")
+
+    @field_validator("rankers")
+    @classmethod
+    def _rankers_are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a ranker is listed twice")
+        return names
+
+
+class Efficiency(Section):
+    """Cost of localization (METHOD 12)."""
+
+    trials: Positive = Field(description="samples of examples, each timed by itself")
+    samples: Positive = Field(description="examples of a trial")
 
 
 class Masking(Section):
     """Silencing neurons (METHOD 7)."""
 
     top_ratio: Share = Field(description="share of all neurons in a task's set")
+    ratios: tuple[Share, ...] = Field(description="shares along which the drop is followed")
     bootstrap_resamples: Positive = Field(description="resamples of every interval")
 
 
@@ -302,6 +376,7 @@ class Settings(Section):
     engine: Engine
     heads: Heads
     neurons: Neurons
+    efficiency: Efficiency
     masking: Masking
     groups: Groups
     steering: Steering

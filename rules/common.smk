@@ -12,6 +12,12 @@ os.environ.update(
 )
 
 from hones_core.fingerprint import code_digest, versions
+from hones_core.ranker_catalogue import (
+    TOKEN_LEVEL,
+    applicable,
+    artifacts_for,
+    compares_tasks,
+)
 from hones_core.settings import SettingsError, load_settings, plain
 from hones_core.tasks.instances import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
@@ -26,10 +32,29 @@ TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
-TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+TABLES = [
+    "masking_drop",
+    "masking_score",
+    "group_drop",
+    "steering",
+    "head_budget",
+    "ratio_drop",
+    "ranker_agreement",
+]
+# Beside HONES the random order, if both are ranked.
+SWEPT_RANKERS = [
+    name for name in ("hones", "random") if name in SETTINGS.neurons.rankers
+]
 BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]
-FIGURES = ["head_scores", "layer_histogram", "group_drop"]
+FIGURES = [
+    "head_scores",
+    "layer_histogram",
+    "group_drop",
+    "head_budget",
+    "ratio_drop",
+    "ranker_agreement",
+]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
 SHIFTED_TOY = OOD.toy_scenes is not None
@@ -57,7 +82,8 @@ def model_section(name):
     """What running a model depends on."""
     model = SETTINGS.model(name)
     fields = ("path", "revision", "family", "dtype", "device", "batch_size")
-    return {field: getattr(model, field) for field in fields}
+    bounds = ("min_pixels", "max_pixels")
+    return {field: getattr(model, field) for field in fields + bounds}
 
 
 def existing(*paths):
@@ -71,6 +97,7 @@ def model_files(wildcards):
     folder = Path(SETTINGS.model(wildcards.model).path)
     return existing(
         *sorted(str(path) for path in folder.glob("*.json")),
+        *sorted(str(path) for path in folder.glob("*.jinja")),
         *sorted(str(path) for path in folder.glob("*.safetensors")),
     )
 
@@ -125,11 +152,72 @@ def instance_sources(wildcards):
     return {}
 
 
+def rankers_of(task):
+    """The rankers to compare that apply to the task."""
+    return applicable(SETTINGS.neurons.rankers, task, TASKS)
+
+
+def ranker_artifacts(wildcards):
+    """What the task's rankers read, and nothing that none of them asks for."""
+    rankers = rankers_of(wildcards.task)
+    folder = f"{RUN}/{wildcards.model}"
+    files = {
+        name: f"{folder}/{wildcards.task}/{name}.parquet"
+        for name in artifacts_for(rankers)
+    }
+    if compares_tasks(rankers):
+        files["every_task"] = [
+            f"{folder}/{task}/activation_statistics.parquet" for task in TASKS
+        ]
+    return files
+
+
+def ranker_seeds():
+    """The seeds of the random rankers, by name."""
+    counts = {
+        "random": SETTINGS.neurons.random_seeds,
+        "rand_head": SETTINGS.neurons.random_head_seeds,
+    }
+    return {
+        name: [SETTINGS.seed + offset for offset in range(count)]
+        for name, count in counts.items()
+    }
+
+
+def neuron_effects_section(wildcards):
+    """What measuring the effects of heads on neurons depends on."""
+    return section(
+        model=model_section(wildcards.model),
+        engine=SETTINGS.engine,
+        image_folder=image_folder(wildcards.task),
+        samples=getattr(SETTINGS.neurons.samples, wildcards.task),
+        positions=SETTINGS.heads.positions,
+        clip=SETTINGS.neurons.clip,
+        idf_tokens=SETTINGS.neurons.idf_tokens,
+    )
+
+
+def token_level_section(wildcards, **more):
+    """What a measurement depends on that is supervised by the answer's first token."""
+    neurons = SETTINGS.neurons
+    return section(
+        model=model_section(wildcards.model),
+        image_folder=image_folder(wildcards.task),
+        samples=neurons.token_level_samples or getattr(neurons.samples, wildcards.task),
+        **more,
+    )
+
+
 def per_task(artifact):
     """One artifact of every model and task, model by model."""
     return expand(
         f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
     )
+
+
+def efficiency_files(name):
+    """A file of every model's efficiency, measured on the task that all methods apply to."""
+    return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=MODELS)
 
 
 def per_model(artifact):

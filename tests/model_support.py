@@ -1,7 +1,7 @@
-"""A tiny random LLaVA, instances for it, and slow, obvious transcriptions to compare with.
+"""A tiny random LLaVA, instances, and slow, obvious transcriptions to compare any family with.
 
-Everything here uses the stock classes only (`LlavaForConditionalGeneration`, `LlavaProcessor`), one
-sample at a time, without padding.
+Everything here uses the stock classes only (such as `LlavaForConditionalGeneration`), one sample at
+a time, without padding. `qwen_support` has the same of a tiny Qwen2.5-VL.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +21,13 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
 )
 
 from hones_core.engine.evaluate import Evaluator
 from hones_core.models import Adapter, load_model
+from hones_core.models.adapter import Batch
 from hones_core.tasks.instances import Instance
 from hones_core.toy.vocabulary import build_tokenizer
 
@@ -47,20 +50,25 @@ CAPTIONS = (
 
 @dataclass(frozen=True)
 class Tiny:
-    """One tiny checkpoint: the code's adapter of it, and the stock classes."""
+    """One tiny checkpoint: the code's adapter of it, and the stock classes.
+
+    `processor` is the stock one, of any family.
+    """
 
     folder: Path
     images: Path
     adapter: Adapter
-    stock: LlavaForConditionalGeneration
-    processor: LlavaProcessor
+    stock: PreTrainedModel
+    processor: ProcessorMixin
 
     @property
     def layers(self):
         return self.stock.model.language_model.layers
 
-    def evaluator(self, task: str, batch_size: int = 4, max_new_tokens: int = 6) -> Evaluator:
-        return Evaluator(self.adapter, task, self.images, batch_size, max_new_tokens)
+    def evaluator(
+        self, task: str, batch_size: int = 4, max_new_tokens: int = 6, **options
+    ) -> Evaluator:
+        return Evaluator(self.adapter, task, self.images, batch_size, max_new_tokens, **options)
 
     def inputs(self, image: str, text: str):
         """What the stock processor makes of one prompt."""
@@ -104,18 +112,23 @@ def random_model(
         tie_word_embeddings=False,
     )
     model = LlavaForConditionalGeneration(config).float()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 1:
-                parameter.copy_(1 + 0.1 * noise)
-            else:
-                parameter.copy_(noise * 1.5 * parameter[0].numel() ** -0.5)
+    randomise(model, seed)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return model.eval()
+
+
+@torch.no_grad()
+def randomise(model: PreTrainedModel, seed: int) -> None:
+    """Weights with a gain of 1.5, norms and biases around 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim == 1:
+            parameter.copy_(1 + 0.1 * noise)
+        else:
+            parameter.copy_(noise * 1.5 * parameter[0].numel() ** -0.5)
 
 
 def save(model: LlavaForConditionalGeneration, folder: Path) -> None:
@@ -198,6 +211,26 @@ def _retrieval(index: int) -> Instance:
     return instance("retrieval", index, candidates=candidates, positive_index=index % 2)
 
 
+def prompts(tiny: Tiny) -> list[tuple[str, str]]:
+    """(image, text) of several prompts of different lengths, three of each task."""
+    pairs = []
+    for task in ("vqa", "ocr", "caption", "retrieval"):
+        evaluator = tiny.evaluator(task)
+        pairs += [(item.image, evaluator.text(item)) for item in make_instances(task)]
+    return pairs
+
+
+def pictures(tiny: Tiny, pairs: Sequence[tuple[str, str]]) -> list[Image.Image]:
+    """The images of prompts."""
+    return [Image.open(tiny.images / image).convert("RGB") for image, _ in pairs]
+
+
+def encode(tiny: Tiny, pairs: Sequence[tuple[str, str]]) -> Batch:
+    """The prompts as the adapter encodes them."""
+    with torch.no_grad():
+        return tiny.adapter.encode(pictures(tiny, pairs), [text for _, text in pairs])
+
+
 # --- the stock model, one sample at a time -------------------------------------------------------
 
 
@@ -233,26 +266,28 @@ def head_edit(head: int, n_heads: int, start: int | None = None) -> Callable[[Te
     return edit
 
 
+def stock_inputs(tiny: Tiny, image: str, text: str, answer: Sequence[int] = ()) -> dict:
+    """What the stock forward takes for one prompt and some token ids behind it."""
+    inputs = dict(tiny.inputs(image, text))
+    ids = torch.cat([inputs["input_ids"], torch.tensor([list(answer)], dtype=torch.long)], 1)
+    if "mm_token_type_ids" in inputs:
+        kinds = inputs["mm_token_type_ids"]
+        inputs["mm_token_type_ids"] = torch.cat([kinds, kinds.new_zeros(1, len(answer))], 1)
+    return inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
 def stock_logits(tiny: Tiny, image: str, text: str, answer: Sequence[int] = ()) -> Tensor:
     """Logits [T + A, V] of the plain forward of one prompt and some token ids behind it."""
-    inputs = tiny.inputs(image, text)
-    ids = torch.cat([inputs["input_ids"], torch.tensor([list(answer)], dtype=torch.long)], 1)
     with torch.no_grad():
-        return tiny.stock(
-            input_ids=ids,
-            pixel_values=inputs["pixel_values"],
-            attention_mask=torch.ones_like(ids),
-        ).logits[0]
+        return tiny.stock(**stock_inputs(tiny, image, text, answer)).logits[0]
 
 
 def stock_tokens(tiny: Tiny, image: str, text: str, stop: list[int], n: int = 6) -> list[int]:
     """What stock `generate` answers to one prompt."""
-    inputs = tiny.inputs(image, text)
+    inputs = stock_inputs(tiny, image, text)
     with torch.no_grad():
         tokens = tiny.stock.generate(
-            input_ids=inputs["input_ids"],
-            pixel_values=inputs["pixel_values"],
-            attention_mask=inputs["attention_mask"],
+            **inputs,
             do_sample=False,
             max_new_tokens=n,
             eos_token_id=stop,
@@ -272,7 +307,8 @@ def ids_in_context(tiny: Tiny, text: str, answer: str) -> list[int]:
     """ids(prompt + answer) after the prompt's ids."""
     tokenizer = tiny.processor.tokenizer
     prompt = tokenizer(text)["input_ids"]
-    return tokenizer(text + " " + answer)["input_ids"][len(prompt) :]
+    between = "" if "<|im_start|>" in text else " "
+    return tokenizer(text + between + answer)["input_ids"][len(prompt) :]
 
 
 def stock_last_z(tiny: Tiny, image: str, text: str) -> Tensor:

@@ -32,9 +32,10 @@ def test_every_head_on_every_instance(tiny, tmp_path, task):
 
 
 @pytest.mark.parametrize("positions", ["all", "last"])
-def test_utilities_are_those_of_stock_generation(tiny, positions):
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_utilities_are_those_of_stock_generation(tiny, positions, engine):
     """The references are what one head's disruption makes the model say, so that utilities vary."""
-    evaluator = tiny.evaluator("ocr", 2)
+    evaluator = tiny.evaluator("ocr", 2, engine=engine)
     start = None if positions == "all" else -1
     instances = make_instances("ocr")
 
@@ -59,7 +60,7 @@ def test_utilities_are_those_of_stock_generation(tiny, positions):
 def effects_frame(values: dict) -> pd.DataFrame:
     """{(layer, head): [(utility, target log-probability, first log-probability), ...]}"""
     rows = [
-        (layer, head, f"i{sample}", *triple)
+        (layer, head, f"i{sample}", *triple, False)
         for (layer, head), samples in values.items()
         for sample, triple in enumerate(samples)
     ]

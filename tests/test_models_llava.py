@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from model_support import ids_in_context, make_instances, stock_logits
+from model_support import encode, ids_in_context, make_instances, prompts, stock_logits
 from PIL import Image
 
 from hones_core.models.adapter import (
     Adapter,
-    Batch,
     ModelError,
     counted_positions,
     following_positions,
@@ -15,27 +14,10 @@ from hones_core.models.adapter import (
 
 pytest_plugins = ["model_fixtures"]
 
-TASKS = ("vqa", "ocr", "caption", "retrieval")
-
 
 @pytest.fixture(params=["tiny", "grouped"])
 def model(request):
     return request.getfixturevalue(request.param)
-
-
-def prompts(model):
-    """(image, text) of several prompts of different lengths."""
-    pairs = []
-    for task in TASKS:
-        evaluator = model.evaluator(task)
-        pairs += [(item.image, evaluator.text(item)) for item in make_instances(task)]
-    return pairs
-
-
-def encode(model, pairs) -> Batch:
-    pictures = [Image.open(model.images / image).convert("RGB") for image, _ in pairs]
-    with torch.no_grad():
-        return model.adapter.encode(pictures, [text for _, text in pairs])
 
 
 def test_conversation_format(tiny):

@@ -124,10 +124,9 @@ class _Rows:
         )
         with applied_by_rows(self.adapter, self._groups()):
             states = run_step(self.adapter, embeddings, segment, self.caches)
-        top = self.adapter.logits(states[:, 0]).topk(2, dim=-1)
-        self.tokens = choose(top.values, top.indices)
-        margins = (top.values[:, 0] - top.values[:, 1]).tolist()
-        for name, token, margin in zip(self.names, self.tokens.tolist(), margins, strict=True):
+        self.tokens, margins = choose(self.adapter.logits(states[:, 0]))
+        chosen = zip(self.names, self.tokens.tolist(), margins.tolist(), strict=True)
+        for name, token, margin in chosen:
             result = self.results[name]
             result.tokens.append(token)
             result.margin = min(result.margin, margin)
@@ -158,10 +157,13 @@ class _Rows:
             cache.keep(kept)
 
 
-def choose(values: Tensor, indices: Tensor) -> Tensor:
-    """The greedy token of `topk(2)`: of equal logits the lower id, as argmax takes it."""
-    tied = values[:, 0] == values[:, 1]
-    return torch.where(tied, indices.amin(-1), indices[:, 0])
+def choose(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Greedy tokens [...] of logits [..., V], and by how much each is chosen.
+
+    Of equal logits the lowest id is taken, as `generate` does, however many are equal.
+    """
+    first, second = logits.topk(2, dim=-1).values.unbind(-1)
+    return logits.argmax(-1), first - second
 
 
 def _pad(values: Tensor, width: int, dim: int) -> Tensor:

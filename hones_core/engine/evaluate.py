@@ -113,7 +113,7 @@ class Evaluator:
         """
         if self.engine == "plain":
             return Prepared(instances, score_targets, None)
-        with torch.inference_mode(), _named(instances):
+        with torch.inference_mode(), instances_named(instances):
             if self.task.KIND == "ranking":
                 return Prepared(instances, score_targets, self._trace_candidates(instances))
             targets = self._targets(instances) if score_targets else None
@@ -135,16 +135,16 @@ class Evaluator:
 
         Raises FloatingPointError, naming the instances, if a logit is NaN or infinite.
         """
-        with torch.inference_mode(), _named(prepared.instances):
+        with torch.inference_mode(), instances_named(prepared.instances):
             if prepared.traced is None:
                 return {
                     label: self._plain_outcomes(prepared, intervention)
                     for label, intervention in interventions.items()
                 }
-            found = self._fast_results(prepared, interventions)
+            found = self.fast_results(prepared, interventions)
             return {
                 label: [
-                    self._settled(instance, result, prepared, interventions[label])
+                    self.settled(instance, result, prepared, interventions[label])
                     for instance, result in zip(prepared.instances, results, strict=True)
                 ]
                 for label, results in found.items()
@@ -163,27 +163,29 @@ class Evaluator:
         """The prompts of the instances with their images (retrieval: the positive candidate)."""
         chosen = candidates or [None] * len(instances)
         texts = [self.text(*pair) for pair in zip(instances, chosen, strict=True)]
-        return self.adapter.encode(self._images(instances), texts)
+        return self.adapter.encode(self.images(instances), texts)
 
     def target_ids(self, instance: Instance) -> list[list[int]]:
         """Token ids of each target text, in the context of the prompt (METHOD 3)."""
         prompt = self.text(instance)
         return [self.adapter.answer_ids(prompt, text) for text in self.task.targets(instance)]
 
-    def _images(self, instances: Sequence[Instance]) -> list[Image.Image]:
+    def images(self, instances: Sequence[Instance]) -> list[Image.Image]:
+        """The instances' images, opened."""
         return [open_image(self.image_folder, instance.image) for instance in instances]
 
     def _targets(self, instances: Sequence[Instance]) -> list[list[int]]:
         return [self.target_ids(instance)[0] for instance in instances]
 
-    def _fast_results(
+    def fast_results(
         self, prepared: Prepared, interventions: Mapping[Label, Intervention | None]
     ) -> dict[Label, list]:
+        """What the fast engine finds for a prepared chunk, before close calls are settled."""
         run = fast.rankings_under if self.task.KIND == "ranking" else fast.answers_under
         changes = {label: _changes(self.adapter, one) for label, one in interventions.items()}
         return run(self.adapter, prepared.traced, changes, self.limits, self.close_margin)
 
-    def _settled(
+    def settled(
         self,
         instance: Instance,
         result: Answer | Ranked,
@@ -209,7 +211,7 @@ class Evaluator:
             else:
                 targets = self._targets(instances) if prepared.score_targets else None
                 texts = [self.text(instance) for instance in instances]
-                prompts = plain.Prompts(self._images(instances), texts, targets)
+                prompts = plain.Prompts(self.images(instances), texts, targets)
                 results = plain.answers(self.adapter, prompts, self.max_new_tokens)
         return [self._outcome(*pair) for pair in zip(instances, results, strict=True)]
 
@@ -233,7 +235,7 @@ class Evaluator:
 
     def _query(self, instance: Instance) -> plain.Query:
         texts = [self.text(instance, candidate) for candidate in instance.candidates]
-        image = self._images([instance])[0]
+        image = self.images([instance])[0]
         return plain.Query(image, texts, instance.positive_index, self._yes_no(instance))
 
     def _yes_no(self, instance: Instance) -> tuple[int, int]:
@@ -250,7 +252,7 @@ class Evaluator:
         for row, instance in enumerate(instances):
             texts = [self.text(instance, candidate) for candidate in instance.candidates]
             prompts = [self.adapter.tokenizer(text)["input_ids"] for text in texts]
-            shared = _common_prefix(prompts)
+            shared = common_prefix(prompts)
             own = [ids[shared:] for ids in prompts]
             if any(self.adapter.image_token in suffix for suffix in own):
                 raise ValueError(
@@ -263,7 +265,7 @@ class Evaluator:
             spans.append((row, start, stop))
         return fast.trace_candidates(
             self.adapter,
-            _cut(whole, spans),
+            cut_batch(whole, spans),
             suffixes,
             [instance.positive_index for instance in instances],
             self._yes_no(instances[0]),
@@ -276,7 +278,7 @@ def _changes(adapter: Adapter, intervention: Intervention | None) -> list[Change
 
 
 @contextmanager
-def _named(instances: Iterable[Instance]) -> Iterator[None]:
+def instances_named(instances: Iterable[Instance]) -> Iterator[None]:
     """Name the instances in an error about numbers that are not finite."""
     try:
         yield
@@ -293,7 +295,7 @@ def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]
     return chunks
 
 
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     """Length of the longest common prefix, leaving at least one token to every row."""
     first, last = min(rows), max(rows)  # the lexicographic extremes differ earliest
     length = 0
@@ -302,7 +304,7 @@ def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
     return min(length, min(len(row) for row in rows) - 1)
 
 
-def _cut(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
+def cut_batch(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
     """Rows of the batch cut to (row, start, stop), left-padded to a common width."""
     width = max(stop - start for _, start, stop in spans)
 

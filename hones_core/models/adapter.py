@@ -57,6 +57,7 @@ class Adapter:
     family: str
     position_axes = 1  # planes of positions: text, or time, height and width
     separator: str  # between the prompt and the answer
+    any_resolution = False  # whether an image has as many features as its size asks for
 
     def __init__(self, model: nn.Module, tokenizer, image_processor, revision: str | None = None):
         self.model = model.eval().requires_grad_(False)
@@ -222,7 +223,8 @@ class Adapter:
         if self.dtype == torch.float32:
             return self.unembedding
         if self._converted is None:
-            self._converted = self.unembedding.float()
+            with torch.inference_mode(False):  # training may need it after inference
+                self._converted = self.unembedding.float()
         return self._converted
 
     def _take_stop_ids(self) -> list[int]:

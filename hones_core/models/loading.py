@@ -1,5 +1,6 @@
 """Load a model by local folder or hub id, with safetensors only and no remote code."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -10,12 +11,23 @@ from transformers import (
     AutoTokenizer,
     CLIPImageProcessorPil,
     LlavaForConditionalGeneration,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
 )
+from transformers.utils import cached_file
 
 from hones_core.models.adapter import Adapter, ModelError
 from hones_core.models.llava import LlavaAdapter
+from hones_core.models.qwen2_5_vl import Qwen2_5_VLAdapter
 
-FAMILIES = {"llava": (LlavaForConditionalGeneration, CLIPImageProcessorPil, LlavaAdapter)}
+FAMILIES = {
+    "llava": (LlavaForConditionalGeneration, CLIPImageProcessorPil, LlavaAdapter),
+    "qwen2_5_vl": (
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+        Qwen2_5_VLAdapter,
+    ),
+}
 
 # What the loaders raise for files that are missing, damaged or do not fit together.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError)
@@ -29,18 +41,27 @@ def load_model(
     dtype: str = "float32",
     device: str = "auto",
     revision: str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
 ) -> Adapter:
     """Load the model at `path` (a folder or a hub id) for inference.
 
-    `dtype` is a key of DTYPES; `device` 'auto' or a name that torch knows. Raises ModelError for
-    an unknown family or dtype, an architecture that is not the family's, missing, incomplete or
-    damaged weights, and layers that the analysis cannot read.
+    `dtype` is a key of DTYPES; `device` 'auto' or a name that torch knows. `min_pixels` and
+    `max_pixels` bound the area to which a family that takes images of any size scales them; None
+    is the checkpoint's own bound. Raises ModelError for an unknown family or dtype, bounds that
+    the family has no use for, an architecture that is not the family's, missing, incomplete or
+    damaged weights, layers that the analysis cannot read, and a tokenizer or image processor that
+    does not fit the model.
     """
     if family not in FAMILIES:
         raise ModelError(f"unknown model family {family!r}; known: {', '.join(FAMILIES)}")
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
     model_class, processor_class, adapter_class = FAMILIES[family]
+    pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    pixels = {name: value for name, value in pixels.items() if value is not None}
+    if pixels and not adapter_class.any_resolution:
+        raise ModelError(f"{family} has images of one size: leave {' and '.join(pixels)} null")
     source = {"revision": revision, "trust_remote_code": False}
     _check_architecture(path, model_class.__name__, source)
     try:
@@ -53,7 +74,8 @@ def load_model(
             **source,
         )
         tokenizer = AutoTokenizer.from_pretrained(path, **source)
-        image_processor = processor_class.from_pretrained(path, **source)
+        image_processor = processor_class.from_pretrained(path, **pixels, **source)
+        template = _processor_chat_template(path, revision)
     except LOAD_ERRORS as error:
         raise ModelError(
             f"cannot load {family} model from {path}: {error}. It needs whole safetensors weights "
@@ -65,6 +87,8 @@ def load_model(
             f"the weights at {path} are incomplete: {len(missing)} tensors are missing, such as "
             f"{missing[0]}"
         )
+    if template is not None:
+        tokenizer.chat_template = template
     return adapter_class(model.to(choose_device(device)), tokenizer, image_processor, revision)
 
 
@@ -73,6 +97,19 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
+
+
+def _processor_chat_template(path: str, revision: str | None) -> str | None:
+    """The template in chat_template.json, which only full processors read; None without one."""
+    found = cached_file(
+        path,
+        "chat_template.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    if found is None:
+        return None
+    return json.loads(Path(found).read_text(encoding="utf-8")).get("chat_template")
 
 
 def _check_architecture(path: str, expected: str, source: dict) -> None:

@@ -30,7 +30,7 @@ STATISTICS = Column(
 
 BASE_PREDICTIONS = Schema(
     name="base_predictions",
-    version=1,
+    version=2,
     rule="predict_base",
     meaning="The unchanged model's prediction for every instance of every split.",
     key=("instance_id",),
@@ -42,6 +42,7 @@ BASE_PREDICTIONS = Schema(
         TARGET_LOGPROB,
         FIRST_TOKEN_LOGPROB,
         STATISTICS,
+        CLOSE_CALL,
     ),
 )
 

@@ -38,7 +38,12 @@ def _spread(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
     )
 
 
-_DROP = _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+def drop_columns() -> tuple[Column, ...]:
+    """A relative drop with its interval and p."""
+    return _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+
+
+_DROP = drop_columns()
 _SHOWN = Column("shown", "bool", "", "whether the interval of the excess is above 0")
 
 MASKING_DROP = Schema(
@@ -136,5 +141,34 @@ STEERING = Schema(
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         LEVEL,
         N_RESAMPLES,
+    ),
+)
+
+EFFICIENCY = Schema(
+    name="efficiency",
+    version=1,
+    rule="tabulate_efficiency",
+    meaning="Cost of localization per instance, means over trials (paper's Table 9). Written as "
+    "CSV and Markdown only, because times differ from run to run.",
+    key=("model", "method"),
+    columns=(
+        MODEL,
+        Column(
+            "method",
+            "string",
+            "",
+            "hones: neuron effects of given heads; hones_with_heads: with the search for them; "
+            "qrnca; group_patching",
+        ),
+        Column("n_trials", "int64", "", "samples of examples"),
+        Column("seconds", "float64", "s", "on a CPU process time, on a GPU elapsed time"),
+        Column("seconds_sd", "float64", "s", "standard deviation over trials", nan=True),
+        Column("token_layers", "float64", "", "tokens times decoder layers run forward"),
+        Column("plain_token_layers", "float64", "", "the same if every pass ran the whole prompt"),
+        Column("device", "string", "", "what the seconds were measured on"),
+        PAPER_MODEL,
+        Column("paper_seconds", "float64", "s", "the paper's figure; NaN if none", nan=True),
+        Column("paper_seconds_sd", "float64", "s", "its standard deviation", nan=True),
+        Column("paper_device", "string", "", "what it was measured on; empty if none"),
     ),
 )

@@ -1,0 +1,150 @@
+"""Tasks that ask about the same image, measured in one pass.
+
+Most of a prompt is the image. Tasks that show the same one share its columns: behind them each
+task's question, draft and target are a branch of their own. OCR, which shows another image, cannot
+take part, and retrieval has its own way of sharing.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from hones_core.engine import fast
+from hones_core.engine.evaluate import (
+    Evaluator,
+    Outcome,
+    Prepared,
+    common_prefix,
+    cut_batch,
+    instances_named,
+)
+from hones_core.engine.fast import Question
+from hones_core.engine.interventions import Intervention
+from hones_core.models.adapter import Batch
+from hones_core.tasks.instances import Instance
+
+Label = TypeVar("Label", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class PreparedTogether:
+    """A chunk of images; question n is `instances[n]` of the task `tasks[n]`."""
+
+    tasks: list[str]
+    instances: list[Instance]
+    score_targets: bool
+    traced: fast.TracedAnswers
+
+
+class JointEvaluator:
+    """Evaluators of several generation tasks on the same model and the same image folder.
+
+    Raises ValueError if they are not that, or do not use the fast engine.
+    """
+
+    def __init__(self, evaluators: Sequence[Evaluator]):
+        first = evaluators[0]
+        for one in evaluators:
+            if one.task.KIND == "ranking" or one.engine != "fast":
+                raise ValueError(f"{one.task_name} cannot be measured jointly with other tasks")
+            if (one.adapter, one.image_folder) != (first.adapter, first.image_folder):
+                raise ValueError("joint tasks need one model and one image folder")
+        self.evaluators = {one.task_name: one for one in evaluators}
+        self.adapter = first.adapter
+        self.batch_size = first.batch_size
+
+    def chunks(self, instances: Mapping[str, Sequence[Instance]]) -> list[list[list[Instance]]]:
+        """Chunks of images, and of each image its instances of the tasks, in the given orders.
+
+        Images come in the order in which the first task that shows them does.
+        """
+        by_image: dict[str, list[Instance]] = {}
+        for task in self.evaluators:
+            for instance in instances[task]:
+                by_image.setdefault(instance.image, []).append(instance)
+        images, size = list(by_image.values()), self.batch_size
+        return [images[start : start + size] for start in range(0, len(images), size)]
+
+    def prepare(
+        self, images: Sequence[Sequence[Instance]], score_targets: bool = True
+    ) -> PreparedTogether:
+        """Run what no intervention changes for one chunk of images."""
+        rows = [(row, one) for row, group in enumerate(images) for one in group]
+        instances = [one for _, one in rows]
+        with torch.inference_mode(), instances_named(instances):
+            drafts, targets = self._drafts_and_targets(instances)
+            prefix, rests = self._prefix(images)
+            questions = [
+                Question(row, rest, drafts[one.instance_id])
+                for (row, one), rest in zip(rows, rests, strict=True)
+            ]
+            traced = fast.trace_questions(
+                self.adapter,
+                prefix,
+                questions,
+                [targets[one.instance_id] for one in instances] if score_targets else None,
+                next(iter(self.evaluators.values())).max_new_tokens,
+            )
+        return PreparedTogether([one.task for one in instances], instances, score_targets, traced)
+
+    def outcomes_under(
+        self, prepared: PreparedTogether, interventions: Mapping[Label, Intervention | None]
+    ) -> dict[Label, list[Outcome]]:
+        """One outcome per question, in the order of `prepared.instances`, as an Evaluator's."""
+        with torch.inference_mode(), instances_named(prepared.instances):
+            first = next(iter(self.evaluators.values()))
+            chunk = Prepared(prepared.instances, prepared.score_targets, prepared.traced)
+            found = first.fast_results(chunk, interventions)
+            return {
+                label: [
+                    self.evaluators[task].settled(one, result, chunk, interventions[label])
+                    for task, one, result in zip(
+                        prepared.tasks, prepared.instances, results, strict=True
+                    )
+                ]
+                for label, results in found.items()
+            }
+
+    def _drafts_and_targets(
+        self, instances: Sequence[Instance]
+    ) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        drafts: dict[str, list[int]] = {}
+        targets: dict[str, list[int]] = {}
+        for task, evaluator in self.evaluators.items():
+            own = [one for one in instances if one.task == task]
+            if not own:
+                continue
+            batch = evaluator.encode(own)
+            answers = fast.base_answers(
+                self.adapter, batch, evaluator.max_new_tokens, evaluator.limits
+            )
+            for one, answer in zip(own, answers, strict=True):
+                drafts[one.instance_id] = answer
+                targets[one.instance_id] = evaluator.target_ids(one)[0]
+        return drafts, targets
+
+    def _prefix(self, images: Sequence[Sequence[Instance]]) -> tuple[Batch, list[list[int]]]:
+        """The beginnings that the prompts of an image share, and the rest of each prompt."""
+        encoded, spans, rests = [], [], []
+        for row, group in enumerate(images):
+            texts = [self.evaluators[one.task].text(one) for one in group]
+            prompts = [self.adapter.tokenizer(text)["input_ids"] for text in texts]
+            shared = common_prefix(prompts)
+            own = [ids[shared:] for ids in prompts]
+            if any(self.adapter.image_token in rest for rest in own):
+                raise ValueError(
+                    f"instance {group[0].instance_id!r}: its prompts differ before the image"
+                )
+            encoded.append((group[0], texts[0]))
+            spans.append((row, len(own[0])))
+            rests += own
+        evaluator = next(iter(self.evaluators.values()))
+        whole = self.adapter.encode(
+            evaluator.images([one for one, _ in encoded]), [text for _, text in encoded]
+        )
+        width = whole.input_ids.shape[1]
+        starts = (whole.attention_mask == 0).sum(-1).tolist()
+        cuts = [(row, starts[row], width - cut) for row, cut in spans]
+        return cut_batch(whole, cuts), rests
