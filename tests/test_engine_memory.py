@@ -47,7 +47,7 @@ def evaluator_of(tiny, task) -> Evaluator:
 def interventions() -> dict:
     found: dict = {"base": None, "mask": ZeroNeurons.of([(0, 3), (1, 5)])}
     return found | {
-        (layer, head): MeanReplaceHead(layer, head) for layer in range(2) for head in range(4)
+        (layer, head): MeanReplaceHead(layer, head) for layer in range(2) for head in (0, 3)
     }
 
 
@@ -76,7 +76,7 @@ def columns_of_one(tiny, task, place=-1) -> int:
         evaluator = Evaluator(
             tiny.adapter, task, tiny.images, 4, 6, limits=Limits(1, 1, LIMITS.candidate_rows)
         )
-        for instance in make_instances(task, 4):
+        for instance in make_instances(task, 3):
             outcomes(evaluator, [instance])
     finally:
         hook.remove()
@@ -89,7 +89,7 @@ def test_outcomes_do_not_depend_on_it(tiny, cramped, capsys, task):
     expected = outcomes(evaluator_of(tiny, task), instances)
     least = columns_of_one(tiny, task, 0)
     capsys.readouterr()
-    for columns in (least, 2 * least, 3 * least, 5 * least):
+    for columns in (least, 3 * least):
         failures = cramped(columns, place=0)
         evaluator = evaluator_of(tiny, task)
         assert_same(outcomes(evaluator, instances), expected)

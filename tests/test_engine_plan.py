@@ -130,7 +130,7 @@ def test_the_peak_of_neuron_effects(wide, samples, copies):
     lengths = measured(evaluator, instances)
     expected = budget.prompts_peak(shape_of(wide.adapter), lengths, Sizes(samples, copies))
     with Alive() as alive:
-        heads = [(layer, head) for layer in range(2) for head in range(4)]
+        heads = [(0, head) for head in range(4)]
         measure_neuron_effects(evaluator, instances, instances, heads)
     assert 0.3 * expected < alive.peak < expected
 
@@ -163,7 +163,7 @@ class Alive(TorchDispatchMode):
 @pytest.mark.parametrize("task", ["caption", "retrieval"])
 @pytest.mark.parametrize(("samples", "copies", "decoded"), [(1, 1, 1), (4, 2, 3), (2, 4, 16)])
 def test_the_peak_is_an_upper_bound_and_no_wild_one(wide, task, samples, copies, decoded):
-    """Of all tensors that a chunk needs beside the model, under every head of two layers."""
+    """Of all tensors that a chunk needs beside the model, under every head of the first layer."""
     instances = make_instances(task, samples)
     work = CANDIDATES if task == "retrieval" else ANSWERS
     limits = fast.Limits(copies, decoded, candidate_rows=3)
@@ -172,7 +172,7 @@ def test_the_peak_is_an_upper_bound_and_no_wild_one(wide, task, samples, copies,
     expected = budget.PEAKS[work](
         shape_of(wide.adapter), lengths, Sizes(samples, copies, decoded, 3)
     )
-    heads = {(layer, head): MeanReplaceHead(layer, head) for layer in range(2) for head in range(4)}
+    heads = {head: MeanReplaceHead(0, head) for head in range(4)}
     with Alive() as alive:
         evaluator.outcomes_under(evaluator.prepare(instances), heads)
     assert 0.3 * expected < alive.peak < expected
