@@ -65,3 +65,8 @@ rule ood_predictions:
             model=MODELS,
             ood_set=OOD_SETS,
         ),
+
+
+rule head_screening:
+    input:
+        expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),

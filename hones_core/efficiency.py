@@ -121,10 +121,10 @@ def draw(instances: Sequence[Instance], samples: int, seed: int, trial: int) -> 
 
 
 def prompt_tokens(evaluator: Evaluator, instances: Sequence[Instance]) -> int:
-    """Tokens of the instances' prompts, the image's included and padding left out."""
+    """Tokens of the instances' prompts as they are batched, with the image's and with padding."""
     with torch.inference_mode():
         chunks = evaluator.prompt_chunks(instances)
-        return sum(int(evaluator.encode(chunk).attention_mask.sum()) for chunk in chunks)
+        return sum(evaluator.encode(chunk).attention_mask.numel() for chunk in chunks)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hones_core.ranker_catalogue import CATALOGUE
+from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -226,6 +226,16 @@ class Samples(Section):
     retrieval: Positive | None
 
 
+class HeadScreening(Section):
+    """Leaving heads out of later samples that can't be among the best."""
+
+    rule: Literal["successive_elimination"] = Field(description="how heads are left out")
+    z: Annotated[float, Field(gt=0)] = Field(description="standard errors of the bounds")
+    min_samples: Positive = Field(
+        default=32, description="samples before which no head is left out"
+    )
+
+
 class Heads(Section):
     """Head localization (METHOD 4)."""
 
@@ -234,9 +244,19 @@ class Heads(Section):
     utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
         description="the utility whose loss scores a head"
     )
+    shards: Positive = Field(description="jobs that share the samples of a task")
+    screening: HeadScreening | None = Field(
+        description="heads left out of later samples; null: all heads on all samples"
+    )
     budgets: tuple[Positive, ...] = Field(
         description="numbers of top heads that are mean-replaced together"
     )
+
+    @model_validator(mode="after")
+    def _screening_sees_all_samples(self) -> "Heads":
+        if self.screening is not None and self.shards > 1:
+            raise ValueError("screening compares the heads on all samples: set shards to 1")
+        return self
 
 
 class GroupPatching(Section):
@@ -305,11 +325,32 @@ class Efficiency(Section):
     samples: Positive = Field(description="examples of a trial")
 
 
+class Stability(Section):
+    """Whether a ranker finds the same neurons from other samples."""
+
+    rankers: tuple[str, ...] = Field(
+        description="rankers whose order depends on the task's samples alone"
+    )
+    parts: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        description="parts of the samples, each measured once; halves are made of them"
+    )
+    draws: Positive = Field(description="random halves")
+
+    @model_validator(mode="after")
+    def _rankers_can_be_drawn(self) -> "Stability":
+        for name in self.rankers:
+            if name not in CATALOGUE or not can_be_drawn(name):
+                known = ", ".join(name for name in CATALOGUE if can_be_drawn(name))
+                raise ValueError(f"stability of {name!r} is not defined; known: {known}")
+        return self
+
+
 class Masking(Section):
     """Silencing neurons (METHOD 7)."""
 
     top_ratio: Share = Field(description="share of all neurons in a task's set")
     ratios: tuple[Share, ...] = Field(description="shares along which the drop is followed")
+    shards: Positive = Field(description="jobs that share the samples of a task")
     bootstrap_resamples: Positive = Field(description="resamples of every interval")
 
 
@@ -377,6 +418,7 @@ class Settings(Section):
     heads: Heads
     neurons: Neurons
     efficiency: Efficiency
+    stability: Stability
     masking: Masking
     groups: Groups
     steering: Steering

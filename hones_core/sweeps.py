@@ -23,9 +23,10 @@ def predict_head_budget(
 ) -> pd.DataFrame:
     """The HEAD_BUDGET_PREDICTIONS artifact: the first k heads of a HEAD_RANKING at once.
 
-    The unchanged model is there too, as k = 0; a k above the number of heads is cut to it.
+    The unchanged model is there too, as k = 0; a k above the number of heads is cut to it. Heads
+    that were screened do not count: they have no place in the order.
     """
-    order = ranking.sort_values("rank")
+    order = ranking[~ranking["screened"]].sort_values("rank")
     heads = list(zip(order["layer"].tolist(), order["head"].tolist(), strict=True))
     settings: dict[int, Intervention | None] = {NO_HEADS: None}
     for budget in budgets:

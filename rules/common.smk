@@ -40,6 +40,7 @@ TABLES = [
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
+    "stability",
 ]
 # Beside HONES the random order, if both are ranked.
 SWEPT_RANKERS = [
@@ -57,6 +58,9 @@ FIGURES = [
 ]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
+# What the file names of one of several jobs a task end with; a single job writes the artifact.
+HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
+MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
 SHIFTED_TOY = OOD.toy_scenes is not None
 
 
@@ -84,6 +88,15 @@ def model_section(name):
     fields = ("path", "revision", "family", "dtype", "device", "batch_size")
     bounds = ("min_pixels", "max_pixels")
     return {field: getattr(model, field) for field in fields + bounds}
+
+
+def head_screening(model):
+    """What screening depends on, or None: the other measurements know no ranking."""
+    heads = SETTINGS.heads
+    if heads.screening is None:
+        return None
+    top_heads = SETTINGS.model(model).top_heads
+    return {**plain(heads.screening), "utility": heads.utility, "top_heads": top_heads}
 
 
 def existing(*paths):
@@ -172,16 +185,30 @@ def ranker_artifacts(wildcards):
     return files
 
 
-def ranker_seeds():
-    """The seeds of the random rankers, by name."""
-    counts = {
-        "random": SETTINGS.neurons.random_seeds,
-        "rand_head": SETTINGS.neurons.random_head_seeds,
+def random_seeds(ranker):
+    """The seeds of a random ranker."""
+    neurons = SETTINGS.neurons
+    counts = {"random": neurons.random_seeds, "rand_head": neurons.random_head_seeds}
+    return [SETTINGS.seed + offset for offset in range(counts[ranker])]
+
+
+def ranking_section(task):
+    """What the order of the task's neurons depends on: the options of its own rankers."""
+    rankers, neurons = rankers_of(task), SETTINGS.neurons
+    options = {
+        "ma": ("absolute_mean", neurons.ma_absolute),
+        "qrnca": ("max_query_share", neurons.qrnca.max_query_share),
     }
-    return {
-        name: [SETTINGS.seed + offset for offset in range(count)]
-        for name, count in counts.items()
-    }
+    return section(
+        rankers=rankers,
+        tasks=TASKS if compares_tasks(rankers) else [],
+        seeds={
+            name: random_seeds(name)
+            for name in ("random", "rand_head")
+            if name in rankers
+        },
+        options=dict(options[name] for name in options if name in rankers),
+    )
 
 
 def neuron_effects_section(wildcards):
@@ -194,6 +221,29 @@ def neuron_effects_section(wildcards):
         positions=SETTINGS.heads.positions,
         clip=SETTINGS.neurons.clip,
         idf_tokens=SETTINGS.neurons.idf_tokens,
+    )
+
+
+def stability_section(wildcards):
+    """What the stability of the rankers' orders depends on."""
+    neurons, stability = SETTINGS.neurons, SETTINGS.stability
+    return section(
+        **neuron_effects_section(wildcards),
+        rankers=applicable(stability.rankers, wildcards.task, TASKS),
+        parts=stability.parts,
+        draws=stability.draws,
+        top_ratio=SETTINGS.masking.top_ratio,
+        seed=SETTINGS.seed,
+        aggregate=neurons.aggregate,
+        activation=neurons.activation,
+        threshold=neurons.activation_threshold,
+        group_patching=neurons.group_patching,
+        qrnca=neurons.qrnca,
+        llm_knowledge=neurons.llm_knowledge,
+        options={
+            "absolute_mean": neurons.ma_absolute,
+            "max_query_share": neurons.qrnca.max_query_share,
+        },
     )
 
 

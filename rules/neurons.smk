@@ -63,15 +63,7 @@ rule rank_neurons:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            rankers=rankers_of(wc.task),
-            tasks=TASKS,
-            seeds=ranker_seeds(),
-            options=dict(
-                absolute_mean=SETTINGS.neurons.ma_absolute,
-                max_query_share=SETTINGS.neurons.qrnca.max_query_share,
-            ),
-        ),
+        cfg=lambda wc: ranking_section(wc.task),
         code=lambda wc: code("rank_neurons", wc.task),
         env=versions(*TABLE_PACKAGES),
     script:

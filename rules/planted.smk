@@ -22,7 +22,9 @@ rule planted_recovery:
         cfg=section(
             planted=SETTINGS.planted,
             options=dict(
-                ranker_seeds=ranker_seeds(),
+                ranker_seeds={
+                    name: random_seeds(name) for name in ("random", "rand_head")
+                },
                 positions=SETTINGS.heads.positions,
                 clip=SETTINGS.neurons.clip,
                 idf_tokens=SETTINGS.neurons.idf_tokens,

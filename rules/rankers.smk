@@ -17,7 +17,7 @@ rule measure_random_heads:
         "../envs/hones.yaml"
     params:
         cfg=lambda wc: section(
-            **neuron_effects_section(wc), seeds=ranker_seeds()["rand_head"]
+            **neuron_effects_section(wc), seeds=random_seeds("rand_head")
         ),
         code=lambda wc: code("measure_random_heads", wc.task),
         env=versions(*MODEL_PACKAGES),

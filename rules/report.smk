@@ -199,3 +199,31 @@ rule tabulate_false_negatives:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/tabulate_false_negatives.py"
+
+
+rule tabulate_head_screening:
+    input:
+        effects=per_task("head_effects"),
+    output:
+        expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_head_screening.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_head_screening.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            tasks=TASKS,
+            compare_with={model.name: model.compare_with for model in SETTINGS.models},
+            top_heads={model.name: model.top_heads for model in SETTINGS.models},
+            utility=SETTINGS.heads.utility,
+            screening=SETTINGS.heads.screening or {},
+            simulated_z=[1, 2, 3],
+            orders=100,
+            seed=SETTINGS.seed,
+        ),
+        code=code("tabulate_head_screening"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_head_screening.py"

@@ -4,13 +4,16 @@ The oracles run one prompt at a time, whole and without padding, with an interve
 those hooks do what they should is tested against the stock model elsewhere.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import torch
-from model_support import Tiny
+from model_support import Tiny, instance
+from PIL import Image
 from torch import Tensor
 
 from hones_core.engine.evaluate import Evaluator, Prepared
@@ -203,3 +206,65 @@ def greedy(
         states = whole_states(adapter, prompts, row, tokens, intervention)
         tokens.append(int(adapter.logits(states[-1]).argmax()))
     return tokens
+
+
+# --- instances with random words and images -------------------------------------------------------
+
+WORDS = """
+    a the red golden brown star ring box sign K8 moon left of near two xylophone ?
+""".split()  # noqa: SIM905 - a word list reads best as text
+
+
+def draw_photographs(folder: Path, n: int) -> Path:
+    """Random pixels in random sizes: 0.png, 1.png, ..."""
+    generator = np.random.default_rng(7)
+    for index in range(n):
+        height, width = generator.integers(16, 40, 2)
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def remembered(prepare: Callable) -> Callable:
+    """`prepare(images, texts)`, called only once for the same pictures and texts.
+
+    The plain path does it anew under every intervention, which would be most of a test's time.
+    """
+    known: dict[tuple, object] = {}
+
+    def found(images, texts):
+        key = (*((image.size, image.tobytes()) for image in images), *texts)
+        if key not in known:
+            known[key] = prepare(images, texts)
+        return known[key]
+
+    return found
+
+
+def random_instances(task: str, n: int) -> list[Instance]:
+    """Questions, answers and candidates of random words, about an image each.
+
+    Some candidates begin like another, and some negatives are the same.
+    """
+    generator = np.random.default_rng(len(task))
+
+    def text(low: int, high: int) -> str:
+        return " ".join(generator.choice(WORDS, generator.integers(low, high)))
+
+    def fields() -> dict:
+        if task == "vqa":
+            return {"question": text(1, 9), "references": (text(1, 4),) * 10}
+        if task == "ocr":
+            return {"references": (text(1, 4),)}
+        if task == "caption":
+            return {"references": tuple(text(3, 9) for _ in range(5))}
+        positive = f"{text(1, 5)} here"
+        others = [text(1, 7) for _ in range(generator.integers(1, 4))]
+        others += [f"{positive} {text(1, 3)}", others[0]][: generator.integers(0, 3)]
+        place = int(generator.integers(0, len(others) + 1))
+        return {
+            "candidates": (*others[:place], positive, *others[place:]),
+            "positive_index": place,
+        }
+
+    return [replace(instance(task, index, **fields()), image=f"{index}.png") for index in range(n)]

@@ -28,7 +28,7 @@ def settings(positions: str) -> dict:
 def together(joint: JointEvaluator, instances: dict, interventions: dict) -> dict:
     """{(label, instance_id): outcome}"""
     found = {}
-    for chunk in joint.chunks(instances):
+    for chunk in joint.chunks([one for own in instances.values() for one in own]):
         outcomes = joint.outcomes_under(joint.prepare(chunk), interventions)
         found |= {(label, one.instance_id): one for label in outcomes for one in outcomes[label]}
     return found

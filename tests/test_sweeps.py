@@ -28,7 +28,7 @@ ORDER = [(1, 2), (0, 0), (1, 3), (0, 3), (1, 0), (0, 1), (0, 2), (1, 1)]
 
 def head_ranking() -> pd.DataFrame:
     rows = [(rank, *place) for rank, place in enumerate(ORDER)]
-    return pd.DataFrame(rows, columns=["rank", "layer", "head"])
+    return pd.DataFrame(rows, columns=["rank", "layer", "head"]).assign(screened=False)
 
 
 def several_edit(heads: list[int], n_heads: int):

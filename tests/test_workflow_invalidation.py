@@ -15,6 +15,14 @@ from workflow_support import (
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {"tabulate_groups", "plot_group_drop", "tabulate_steering"}
 
+TOKEN_LEVEL_STEPS = (
+    "measure_dla",
+    "measure_group_patching",
+    "measure_qrnca",
+    "measure_llm_knowledge",
+)
+EFFICIENCY = {"measure_efficiency/vqa", "tabulate_efficiency"}
+
 # Not part of the default target.
 ON_DEMAND = ("ood_benchmark", "results/toy/benchmark/text_erased_images.parquet")
 
@@ -30,12 +38,18 @@ AFTER_TOP_SETS = (
 def every_model_step(task: str) -> set[str]:
     """All steps of one task up to its masked predictions, and what shows them."""
     steps = ("predict_base", "measure_head_effects", "rank_heads", "measure_neuron_effects")
-    steps += ("measure_activations", "rank_neurons", "predict_masked")
-    return {f"{step}/{task}" for step in steps} | {
-        "tabulate_masking",
-        "plot_head_scores",
-        "plot_layer_histogram",
-    }
+    steps += ("measure_activations", "measure_random_heads", "measure_gaussian_heads")
+    jobs = {f"{step}/{task}" for step in steps} | ranked_and_masked(*TASKS) | {"plot_head_scores"}
+    if task == "vqa":
+        jobs |= {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS} | EFFICIENCY
+    return jobs
+
+
+def ranked_and_masked(*tasks: str) -> set[str]:
+    """From these tasks' rankings on. Those of all tasks change with one task's activations, because
+    MMNeuron compares them."""
+    jobs = {f"{step}/{task}" for step in ("rank_neurons", "predict_masked") for task in tasks}
+    return jobs | {"tabulate_masking", "plot_layer_histogram"}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +90,54 @@ def test_the_masked_share_re_runs_neither_head_nor_neuron_scores(complete, edit)
         "tabulate_masking",
         "plot_layer_histogram",
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "tasks", "measured"),
+    [
+        ("ma_absolute: false", "ma_absolute: true", TASKS, set()),
+        ("max_query_share: 0.3 ", "max_query_share: 0.4 ", ("vqa",), set()),
+        ("steps: 20 ", "steps: 10 ", ("vqa",), {"measure_qrnca/vqa"} | EFFICIENCY),
+        ("threshold: 0.2 ", "threshold: 0.3 ", ("vqa",), {"measure_qrnca/vqa"}),
+        ("variance: layer ", "variance: final ", ("vqa",), {"measure_llm_knowledge/vqa"}),
+        (
+            "groups_per_layer: 10 ",
+            "groups_per_layer: 5 ",
+            ("vqa",),
+            {"measure_group_patching/vqa"} | EFFICIENCY,
+        ),
+        (
+            "token_level_samples: null ",
+            "token_level_samples: 50 ",
+            ("vqa",),
+            {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS},
+        ),
+        (
+            "random_head_seeds: 3 ",
+            "random_head_seeds: 2 ",
+            TASKS,
+            {f"measure_random_heads/{task}" for task in TASKS},
+        ),
+        ("trials: 10 ", "trials: 5 ", (), EFFICIENCY),
+    ],
+)
+def test_an_option_of_a_ranker_re_runs_its_own_measurement(
+    complete, edit, old, new, tasks, measured
+):
+    edit("config.yaml", old, new)
+    ranked = AFTER_TOP_SETS | ranked_and_masked(*tasks) if tasks else set()
+    assert planned(complete) == ranked | measured
+
+
+def test_a_shorter_list_of_rankers_measures_nothing_anew(complete):
+    overlay = write_config(complete, "few.yaml", {"neurons": {"rankers": ["hones", "random"]}})
+    found = planned(complete, "--configfile", overlay)
+    assert found == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
+
+
+def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete, edit):
+    edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
+    assert planned(complete) == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
 
 
 def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):

@@ -1,5 +1,8 @@
 """What the scripts that run a model share: opening it, and reading their task's instances."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +15,12 @@ from hones_core.benchmark.seeding import seeded_order
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import Limits
 from hones_core.models import load_model
+from hones_core.models.loading import choose_device
+from hones_core.partial import Parts, input_state
 from hones_core.schemas.benchmark import INSTANCES
+from hones_core.shards import shard_of
 from hones_core.tasks.instances import Instance
+from workflow_scripts.step import provenance
 
 
 def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
@@ -61,3 +68,28 @@ def read_instances(
         found = [instance for instance in found if instance.instance_id in chosen]
     require_images(snakemake.params.cfg["image_folder"], [instance.image for instance in found])
     return found
+
+
+def own_share(snakemake: Any, evaluator: Evaluator, instances: list[Instance]) -> list[Instance]:
+    """Those of the instances that this job measures: all if it has no shard."""
+    shard = int(snakemake.wildcards.get("shard", 0))
+    return shard_of(evaluator.chunks(instances), (shard, snakemake.params.shards))
+
+
+@contextmanager
+def kept_parts(snakemake: Any) -> Iterator[Parts]:
+    """Where a long job keeps what it has finished: beside its output, until that is written.
+
+    The parts depend on all that the artifact's provenance names, on the content of the rule's
+    inputs, and on where the numbers are rounded.
+    """
+    device = choose_device(snakemake.params.cfg["model"]["device"])
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    key = {
+        **provenance(snakemake),
+        "inputs": {str(path): input_state(path) for path in snakemake.input},
+        "computed_on": [name, snakemake.threads],
+    }
+    parts = Parts(Path(snakemake.output[0]).with_suffix(".partial"), key)
+    yield parts
+    parts.remove()

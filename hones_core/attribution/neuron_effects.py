@@ -11,8 +11,9 @@ from hones_core.attribution.targets import InverseDocumentFrequency, target_dire
 from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import GaussianHead, Intervention, MeanReplaceHead
+from hones_core.measuring import chunks_to_sum
 from hones_core.models.adapter import Adapter, Batch
-from hones_core.progress import progress
+from hones_core.partial import Parts
 from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
@@ -71,13 +72,15 @@ def measure_neuron_effects(
     positions: str = "all",
     idf_tokens: str = "all",
     disruption: Disruption | None = None,
+    parts: Parts | None = None,
 ) -> pd.DataFrame:
     """The NEURON_EFFECTS artifact: E[c] of the base run and E[c], E[Δc] for each head.
 
     `disruption` is what is done to a head: by default mean replacement at `positions`. `clip`
     'per_sample' gives E[max(0, c - c_h)], 'after_mean' max(0, E[c] - E[c_h]). Only layers from the
     disrupted head's on are stored: before it the drop is exactly 0. `documents` are all instances
-    of the discovery split, over which document frequencies are counted.
+    of the discovery split, over which document frequencies are counted. `parts` keeps the sums so
+    far, for a job that may be killed; they are added in the same order in any case.
     """
     if clip not in CLIPS:
         raise ValueError(f"unknown clip {clip!r}; known: {', '.join(CLIPS)}")
@@ -87,12 +90,11 @@ def measure_neuron_effects(
     sums = {head: np.zeros((2, *shape)) for head in [(BASE, BASE), *heads]}  # of c, of the drop
     with torch.inference_mode():
         directions = target_directions(evaluator, instances, documents, idf_tokens)
-        start = 0
-        label = f"{evaluator.task_name} neuron effects"
-        for chunk in progress(evaluator.prompt_chunks(instances), label):
+        label = f"{evaluator.task_name} neuron effects, {len(heads)} heads"
+        chunks = evaluator.prompt_chunks(instances)
+        for start, chunk in chunks_to_sum(chunks, sums, label, parts):
             activations = LastTokenActivations(evaluator, chunk)
             weights = write_in_weights(adapter, directions[start : start + len(chunk)])
-            start += len(chunk)
             base = activations.base * weights
             sums[BASE, BASE][0] += _sum(base)
             interventions = {place: disruption(*place, chunk, activations.batch) for place in heads}

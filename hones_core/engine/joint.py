@@ -30,9 +30,8 @@ Label = TypeVar("Label", bound=Hashable)
 
 @dataclass(frozen=True)
 class PreparedTogether:
-    """A chunk of images; question n is `instances[n]` of the task `tasks[n]`."""
+    """A chunk of instances, those of an image together."""
 
-    tasks: list[str]
     instances: list[Instance]
     score_targets: bool
     traced: fast.TracedAnswers
@@ -53,24 +52,25 @@ class JointEvaluator:
                 raise ValueError("joint tasks need one model and one image folder")
         self.evaluators = {one.task_name: one for one in evaluators}
         self.adapter = first.adapter
+        self.task_name = "+".join(self.evaluators)
         self.batch_size = first.batch_size
 
-    def chunks(self, instances: Mapping[str, Sequence[Instance]]) -> list[list[list[Instance]]]:
-        """Chunks of images, and of each image its instances of the tasks, in the given orders.
+    def chunks(self, instances: Sequence[Instance]) -> list[list[Instance]]:
+        """The tasks' instances in chunks of `batch_size` images, those of an image together.
 
-        Images come in the order in which the first task that shows them does.
+        Images come in the order in which they are first shown.
         """
-        by_image: dict[str, list[Instance]] = {}
-        for task in self.evaluators:
-            for instance in instances[task]:
-                by_image.setdefault(instance.image, []).append(instance)
-        images, size = list(by_image.values()), self.batch_size
-        return [images[start : start + size] for start in range(0, len(images), size)]
+        images, size = _by_image(instances), self.batch_size
+        return [
+            [one for group in images[start : start + size] for one in group]
+            for start in range(0, len(images), size)
+        ]
 
     def prepare(
-        self, images: Sequence[Sequence[Instance]], score_targets: bool = True
+        self, instances: Sequence[Instance], score_targets: bool = True
     ) -> PreparedTogether:
-        """Run what no intervention changes for one chunk of images."""
+        """Run what no intervention changes for one chunk."""
+        images = _by_image(instances)
         rows = [(row, one) for row, group in enumerate(images) for one in group]
         instances = [one for _, one in rows]
         with torch.inference_mode(), instances_named(instances):
@@ -87,7 +87,7 @@ class JointEvaluator:
                 [targets[one.instance_id] for one in instances] if score_targets else None,
                 next(iter(self.evaluators.values())).max_new_tokens,
             )
-        return PreparedTogether([one.task for one in instances], instances, score_targets, traced)
+        return PreparedTogether(instances, score_targets, traced)
 
     def outcomes_under(
         self, prepared: PreparedTogether, interventions: Mapping[Label, Intervention | None]
@@ -99,10 +99,8 @@ class JointEvaluator:
             found = first.fast_results(chunk, interventions)
             return {
                 label: [
-                    self.evaluators[task].settled(one, result, chunk, interventions[label])
-                    for task, one, result in zip(
-                        prepared.tasks, prepared.instances, results, strict=True
-                    )
+                    self.evaluators[one.task].settled(one, result, chunk, interventions[label])
+                    for one, result in zip(prepared.instances, results, strict=True)
                 ]
                 for label, results in found.items()
             }
@@ -148,3 +146,10 @@ class JointEvaluator:
         starts = (whole.attention_mask == 0).sum(-1).tolist()
         cuts = [(row, starts[row], width - cut) for row, cut in spans]
         return cut_batch(whole, cuts), rests
+
+
+def _by_image(instances: Sequence[Instance]) -> list[list[Instance]]:
+    by_image: dict[str, list[Instance]] = {}
+    for instance in instances:
+        by_image.setdefault(instance.image, []).append(instance)
+    return list(by_image.values())

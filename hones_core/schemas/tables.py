@@ -144,6 +144,35 @@ STEERING = Schema(
     ),
 )
 
+HEAD_SCREENING = Schema(
+    name="head_screening",
+    version=1,
+    rule="tabulate_head_screening",
+    meaning="What screening of heads by successive elimination saves and finds (heads.screening).",
+    key=("model", "task", "kind", "z"),
+    columns=(
+        MODEL,
+        Column("task", "string", "", "vqa, ocr, caption or retrieval"),
+        Column("kind", "string", "", "simulated on full head effects, or real: they were screened"),
+        Column("z", "float64", "", "standard errors of the bounds"),
+        Column("top_heads", "int64", "", "K_h: heads that are looked for"),
+        Column("n_heads", "int64", "", "heads of the model"),
+        Column("n_samples", "int64", "", "samples of the task"),
+        Column("min_samples", "int64", "", "samples before which no head is left out"),
+        Column("n_orders", "int64", "", "random orders of the samples"),
+        Column("saved", "float64", "percent", "head-sample measurements saved; mean over orders"),
+        Column("recall_top", "float64", "percent", "top heads found; mean; NaN if real", nan=True),
+        Column("recall_top_min", "float64", "percent", "the same in the worst order", nan=True),
+        Column(
+            "recall_mass",
+            "float64",
+            "percent",
+            "positive score of the heads found, of that of the top heads; mean; NaN if real",
+            nan=True,
+        ),
+    ),
+)
+
 EFFICIENCY = Schema(
     name="efficiency",
     version=1,

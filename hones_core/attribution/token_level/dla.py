@@ -30,7 +30,7 @@ def measure_dla(evaluator: Evaluator, instances: Sequence[Instance]) -> pd.DataF
     total = np.zeros((adapter.n_layers, adapter.n_neurons))
     chunks = evaluator.prompt_chunks(instances)
     with torch.inference_mode():
-        for chunk in progress(chunks, f"{evaluator.task_name} DLA"):
+        for chunk in progress(chunks, f"{evaluator.task_name} DLA", size=len, unit="samples"):
             targets = first_target_ids(evaluator, chunk)
             total += summed(direct_attributions(adapter, evaluator.encode(chunk), targets))
     return neuron_frame(len(instances), attribution=total / len(instances))

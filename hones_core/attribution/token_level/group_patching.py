@@ -40,7 +40,9 @@ def measure_group_patching(
     with torch.inference_mode():
         corrupter = Corrupter(evaluator, instances, corruption or Corruption())
         chunks = evaluator.prompt_chunks(instances)
-        for chunk in progress(chunks, f"{evaluator.task_name} group patching"):
+        for chunk in progress(
+            chunks, f"{evaluator.task_name} group patching", size=len, unit="samples"
+        ):
             targets = first_target_ids(evaluator, chunk)
             clean = evaluator.encode(chunk)
             corrupted = last_token_activations(adapter, corrupter.batch(chunk, clean))

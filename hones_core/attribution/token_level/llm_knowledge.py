@@ -35,7 +35,9 @@ def measure_llm_knowledge(
     total = np.zeros((adapter.n_layers, adapter.n_neurons))
     chunks = evaluator.prompt_chunks(instances)
     with torch.inference_mode():
-        for chunk in progress(chunks, f"{evaluator.task_name} LLM-Knowledge"):
+        for chunk in progress(
+            chunks, f"{evaluator.task_name} LLM-Knowledge", size=len, unit="samples"
+        ):
             targets = first_target_ids(evaluator, chunk)
             total += summed(increases(adapter, evaluator.encode(chunk), targets, variance))
     return neuron_frame(len(instances), increase=total / len(instances))

@@ -35,7 +35,9 @@ def measure_qrnca(
     shape = (adapter.n_layers, adapter.n_neurons)
     total, above, occurrences = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=np.int64)
     chunks = evaluator.prompt_chunks(instances)
-    for chunk in progress(chunks, f"{evaluator.task_name} integrated gradients"):
+    for chunk in progress(
+        chunks, f"{evaluator.task_name} integrated gradients", size=len, unit="samples"
+    ):
         targets = first_target_ids(evaluator, chunk)
         with torch.no_grad():
             batch = evaluator.encode(chunk)
