@@ -42,7 +42,7 @@ def measured(tiny):
 
 
 def test_token_layers_are_tokens_times_layers(tiny):
-    evaluator, (item, *_) = tiny.evaluator("vqa", 1), make_instances("vqa")
+    evaluator, (item, *_) = tiny.evaluator("vqa", 2), make_instances("vqa")
     length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
     assert prompt_tokens(evaluator, [item]) == length
     methods = methods_of(evaluator, make_instances("vqa"))
