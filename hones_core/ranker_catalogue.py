@@ -65,3 +65,9 @@ def artifacts_for(rankers: Iterable[str]) -> list[str]:
 def compares_tasks(rankers: Iterable[str]) -> bool:
     """Whether one of these rankers reads the activation statistics of all tasks."""
     return any(CATALOGUE[name].compares_tasks for name in rankers)
+
+
+def can_be_drawn(ranker: str) -> bool:
+    """Whether the ranker's order depends on the task's samples, and on nothing else that varies."""
+    entry = CATALOGUE[ranker]
+    return not entry.seeded and not entry.compares_tasks

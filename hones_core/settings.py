@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hones_core.ranker_catalogue import CATALOGUE
+from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -325,6 +325,26 @@ class Efficiency(Section):
     samples: Positive = Field(description="examples of a trial")
 
 
+class Stability(Section):
+    """Whether a ranker finds the same neurons from other samples."""
+
+    rankers: tuple[str, ...] = Field(
+        description="rankers whose order depends on the task's samples alone"
+    )
+    parts: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        description="parts of the samples, each measured once; halves are made of them"
+    )
+    draws: Positive = Field(description="random halves")
+
+    @model_validator(mode="after")
+    def _rankers_can_be_drawn(self) -> "Stability":
+        for name in self.rankers:
+            if name not in CATALOGUE or not can_be_drawn(name):
+                known = ", ".join(name for name in CATALOGUE if can_be_drawn(name))
+                raise ValueError(f"stability of {name!r} is not defined; known: {known}")
+        return self
+
+
 class Masking(Section):
     """Silencing neurons (METHOD 7)."""
 
@@ -398,6 +418,7 @@ class Settings(Section):
     heads: Heads
     neurons: Neurons
     efficiency: Efficiency
+    stability: Stability
     masking: Masking
     groups: Groups
     steering: Steering

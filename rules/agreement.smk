@@ -40,3 +40,48 @@ rule plot_agreement:
         env=versions("matplotlib"),
     script:
         "../workflow_scripts/plot_agreement.py"
+
+
+rule measure_stability:
+    input:
+        model_files,
+        images=task_images,
+        instances=instances,
+        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+    output:
+        f"{RUN}/{{model}}/{{task}}/ranker_stability.parquet",
+    log:
+        f"{RUN}/logs/measure_stability/{{model}}/{{task}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/measure_stability/{{model}}/{{task}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=lambda wc: stability_section(wc),
+        code=lambda wc: code("measure_stability", wc.task),
+        env=versions(*MODEL_PACKAGES),
+    script:
+        "../workflow_scripts/measure_stability.py"
+
+
+rule tabulate_stability:
+    input:
+        stability=per_task("ranker_stability"),
+    output:
+        expand(f"{RUN}/tables/stability.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_stability.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_stability.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            tasks=TASKS,
+            compare_with=dict.fromkeys(MODELS),
+            top_ratio=SETTINGS.masking.top_ratio,
+        ),
+        code=code("tabulate_stability"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_stability.py"

@@ -40,6 +40,7 @@ TABLES = [
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
+    "stability",
 ]
 # Beside HONES the random order, if both are ranked.
 SWEPT_RANKERS = [
@@ -220,6 +221,29 @@ def neuron_effects_section(wildcards):
         positions=SETTINGS.heads.positions,
         clip=SETTINGS.neurons.clip,
         idf_tokens=SETTINGS.neurons.idf_tokens,
+    )
+
+
+def stability_section(wildcards):
+    """What the stability of the rankers' orders depends on."""
+    neurons, stability = SETTINGS.neurons, SETTINGS.stability
+    return section(
+        **neuron_effects_section(wildcards),
+        rankers=applicable(stability.rankers, wildcards.task, TASKS),
+        parts=stability.parts,
+        draws=stability.draws,
+        top_ratio=SETTINGS.masking.top_ratio,
+        seed=SETTINGS.seed,
+        aggregate=neurons.aggregate,
+        activation=neurons.activation,
+        threshold=neurons.activation_threshold,
+        group_patching=neurons.group_patching,
+        qrnca=neurons.qrnca,
+        llm_knowledge=neurons.llm_knowledge,
+        options={
+            "absolute_mean": neurons.ma_absolute,
+            "max_query_share": neurons.qrnca.max_query_share,
+        },
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from hones_core import artifacts
-from hones_core.figure_style import save
+from hones_core.figures import save
 from hones_core.planted.figure import recovery_heatmap
 from hones_core.planted.measure import Options
 from hones_core.planted.recovery import REFERENCE_STRENGTH, recovery_tables
@@ -17,16 +17,15 @@ from workflow_scripts.step import provenance, step
 
 with step(snakemake):
     torch.set_num_threads(snakemake.threads)
-    cfg = dict(snakemake.params.cfg)
-    planted, n_seeds = cfg.pop("planted"), cfg.pop("random_seeds")
+    cfg = snakemake.params.cfg
+    planted = cfg["planted"]
     with tempfile.TemporaryDirectory() as folder:
         sweep, truth = recovery_tables(
             Path(folder),
             draw_scenes(Path(folder), planted["n_images"], planted["seed"]),
             planted["strengths"],
             planted["seed"],
-            ranker_seeds=range(n_seeds),
-            options=Options(head_samples=planted["head_samples"], **cfg),
+            Options(planted["head_samples"], planted["seed"], **cfg["options"]),
         )
     reference = sweep[sweep["strength"] == REFERENCE_STRENGTH]
     tables = (

@@ -76,11 +76,16 @@ class TracedAnswers:
 
 @dataclass(frozen=True)
 class TracedCandidates:
-    """A chunk of queries, traced: for each query its candidates' (row, read) in the segment."""
+    """A chunk of queries, traced.
+
+    For each query: its candidates' (row, read) in the segment, the positive, and the others, one of
+    each kind.
+    """
 
     traced: Trace
     places: list[list[tuple[int, int]]]
     positives: list[int]
+    others: list[list[int]]
     yes_no: tuple[int, int]
 
 
@@ -199,6 +204,7 @@ def trace_candidates(
         traced,
         [[(row, read_of[row, node]) for row, node in own] for own in places],
         list(positives),
+        [_others(*query) for query in zip(suffixes, positives, strict=True)],
         yes_no,
     )
 
@@ -436,18 +442,25 @@ def _ranked(
     """Rankings from final states [rows, K, d]."""
     results = []
     yes, no = chunk.yes_no
-    for own, positive in zip(chunk.places, chunk.positives, strict=True):
+    queries = zip(chunk.places, chunk.positives, chunk.others, strict=True)
+    for own, positive, others in queries:
         rows, reads = (list(part) for part in zip(*own, strict=True))
         logits = adapter.logits(states[rows, reads])  # [N, V]
         margins = (logits[:, yes] - logits[:, no]).double().tolist()
         logprob = float(logits[positive].log_softmax(-1)[yes])
-        results.append(Ranked(margins, logprob, _is_close(margins, positive, close_margin)))
+        close = _is_close(margins[positive], [margins[one] for one in others], close_margin)
+        results.append(Ranked(margins, logprob, close))
     return results
 
 
-def _is_close(margins: Sequence[float], positive: int, close_margin: float) -> bool:
+def _others(texts: Sequence[Sequence[int]], positive: int) -> list[int]:
+    """The candidates beside the positive; of identical ones only one, as all have one margin."""
+    kinds = {tuple(text): index for index, text in enumerate(texts) if index != positive}
+    return list(kinds.values())
+
+
+def _is_close(positive: float, others: Sequence[float], close_margin: float) -> bool:
     """Whether the positive's rank, or which candidate is best, hangs on less than the margin."""
-    others = [margin for index, margin in enumerate(margins) if index != positive]
-    nearest = min(abs(margins[positive] - margin) for margin in others)
-    best, second = sorted(margins, reverse=True)[:2]
+    nearest = min(abs(positive - other) for other in others)
+    best, second = sorted([positive, *others], reverse=True)[:2]
     return min(nearest, best - second) < close_margin

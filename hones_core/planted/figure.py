@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from hones_core.figure_style import RANKER_NAMES, STYLE, WIDTH
+from hones_core.figure_style import RANKER_NAMES, WIDTH, styled
 
 TITLES = {  # the panels, row by row
     "polysemantic": "polysemantic",
@@ -33,9 +33,7 @@ def recovery_heatmap(table: pd.DataFrame) -> Figure:
     rankers = _in_order(table["ranker"].unique())
     lines = len(TITLES) // COLUMNS
     height = lines * (ROW_HEIGHT * len(rankers) + 0.6) + 0.5
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with styled():
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.subplots(lines, COLUMNS, sharex=True, sharey=True)
         for axis, (kind, title) in zip(axes.ravel(), TITLES.items(), strict=True):

@@ -21,7 +21,6 @@ def recovery_tables(
     instances: Mapping[str, Sequence[Instance]],
     strengths: Sequence[float],
     seed: int,
-    ranker_seeds: Sequence[int],
     options: Options,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The PLANTED_STRENGTHS and PLANTED_TRUTH artifacts of every family, for `instances` by task.
@@ -33,7 +32,7 @@ def recovery_tables(
         for strength in strengths:
             planted = plan(Strengths.all(strength), seed)
             labels = truth(planted)
-            rows = recover(build(planted), labels, folder, instances, ranker_seeds, options)
+            rows = recover(build(planted), labels, folder, instances, options)
             found.append(rows.assign(model=family, strength=float(strength)))
         truths.append(labels.assign(model=family))  # the same for all strengths
     return pd.concat(found, ignore_index=True), pd.concat(truths, ignore_index=True)
@@ -44,17 +43,15 @@ def recover(
     labels: pd.DataFrame,
     folder: Path,
     instances: Mapping[str, Sequence[Instance]],
-    ranker_seeds: Sequence[int],
     options: Options,
 ) -> pd.DataFrame:
     """What every ranker finds in one model; `labels` is its truth."""
     measured = {
-        task: measure_task(adapter, task, folder, instances[task], ranker_seeds, options)
-        for task in instances
+        task: measure_task(adapter, task, folder, instances[task], options) for task in instances
     }
     found = []
     for task, of_task in measured.items():
-        rankings = rank_task(task, measured, ranker_seeds)
+        rankings = rank_task(task, measured, options)
         rows = score_rankings(rankings, labels[labels["task"] == task])
         found.append(rows.assign(task=task, base_utility=of_task.base_utility))
     return pd.concat(found, ignore_index=True)
@@ -77,7 +74,7 @@ def score_rankings(rankings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame
             rows.append((ranker, distractor, *_compare(score, label, distractor)))
     names = ["ranker", "distractor", "auroc", "precision_at_k", "auroc_alone"]
     frame = pd.DataFrame(rows, columns=[*names, "n_planted", "n_others"])
-    keys = ["ranker", "distractor"]
+    keys = ["ranker", "distractor"]  # a random ranker has several seeds
     out = frame.groupby(keys, sort=False, as_index=False).mean()
     seeds = frame.groupby(keys, sort=False).size().to_numpy()
     return out.assign(n_seeds=seeds).astype({"n_planted": "int64", "n_others": "int64"})

@@ -6,6 +6,7 @@ import pytest
 from planted_support import BROKEN, INTACT, model
 
 from hones_core import artifacts
+from hones_core.attribution.hones import base_contributions
 from hones_core.attribution.rankers import RANKERS, order
 from hones_core.engine.interventions import ZeroNeurons
 from hones_core.head_ranking import rank_heads
@@ -23,33 +24,26 @@ from hones_core.planted.recovery import (
     tied_score,
 )
 from hones_core.planted.world import TASKS
-from hones_core.ranker_catalogue import applicable
 from hones_core.schemas.planted import PLANTED_RECOVERY, PLANTED_STRENGTHS, PLANTED_TRUTH
 
 OPTIONS = Options()
-SEEDS = (0, 1)
 CLEARLY = 0.1  # AUROC by which one ranker is clearly better than another
-
-
-def measure(world, adapter, task):
-    items = world.instances[task]
-    return {task: measure_task(adapter, task, world.folder, items, SEEDS, OPTIONS)}
 
 
 @pytest.fixture(scope="module")
 def recovered(world):
-    """Every ranker's recovery by strength."""
+    """Every ranker's recovery by strength, with HONES-NoHead under the name e_c."""
     frames = []
     for strength in (0.1, 1.0, 3.0, 30.0):
         adapter, truth = model("llava", strength)
         for task in TASKS:
             measured = {
-                task: measure_task(
-                    adapter, task, world.folder, world.instances[task], SEEDS, OPTIONS
-                )
+                task: measure_task(adapter, task, world.folder, world.instances[task], OPTIONS)
             }
-            rankings = rank_task(task, measured, SEEDS)
-            rows = score_rankings(rankings, truth[truth["task"] == task])
+            rankings = rank_task(task, measured, [0, 1], OPTIONS)
+            base = base_contributions(measured[task].frames["neuron_effects"])
+            no_head = order(base, np.zeros_like(base)).assign(ranker="e_c", seed=0)
+            rows = score_rankings(pd.concat([rankings, no_head]), truth[truth["task"] == task])
             frames.append(rows.assign(task=task, strength=strength))
     return pd.concat(frames).set_index(["strength", "distractor", "ranker", "task"]).sort_index()
 
@@ -72,7 +66,7 @@ def test_hones_finds_planted_neurons_among_polysemantic_ones(recovered, task):
     found = recovered.loc[1.0, "polysemantic"]
     hones = found.loc[("hones", task), "auroc"]
     assert hones >= 0.95
-    for other in ("ap", "ma", "ape", "no_head"):
+    for other in ("ap", "ma", "ape", "e_c"):
         assert hones > found.loc[(other, task), "auroc"] + CLEARLY, other
     assert found.loc[("hones", task), "precision_at_k"] == 1
     assert found.loc[("random", task), "precision_at_k"] < 0.3
@@ -91,14 +85,14 @@ def test_where_each_method_breaks(recovered, task):
         assert of("hones", "silent", strength) == 1
     # E[c] takes any constant write-out for a contribution
     for distractor in ("polysemantic", "aligned"):
-        assert of("no_head", distractor, 30.0) == 0
+        assert of("e_c", distractor, 30.0) == 0
     if task in ("vqa", "retrieval"):  # with several target tokens it aligns with each of them
-        assert of("no_head", "aligned", 0.1) == 1
+        assert of("e_c", "aligned", 0.1) == 1
     # a modulation of two percent of a strong write-out outweighs a rare word
     assert of("hones", "polysemantic", 1.0) > 0.99
     assert of("hones", "polysemantic", 30.0) < 0.8
     # a write-out that is cancelled later is still a write-out
-    for ranker in ("hones", "no_head"):
+    for ranker in ("hones", "e_c"):
         assert of(ranker, "cancelled", 0.1) == 1
         assert of(ranker, "cancelled", 3.0) == 0
     # mean activations over all positions prefer what always fires; a rare word fires once
@@ -117,10 +111,8 @@ def test_neurons_that_answer_unseen_by_every_ranker(world, blind_spot, label, ta
     utility = world.utility(adapter, task, {"base": None, label: ZeroNeurons.of(neurons)})
     assert utility["base"] >= INTACT
     assert utility[label] <= BROKEN[task]
-    measured = {
-        task: measure_task(adapter, task, world.folder, world.instances[task], SEEDS, OPTIONS)
-    }
-    rankings = rank_task(task, measured, SEEDS)
+    measured = {task: measure_task(adapter, task, world.folder, world.instances[task], OPTIONS)}
+    rankings = rank_task(task, measured, [0], OPTIONS)
     background = labelled(truth, task, "background")
     for ranker, rows in rankings[rankings["seed"] == 0].groupby("ranker"):
         place = pd.MultiIndex.from_frame(rows[["layer", "neuron"]])
@@ -139,18 +131,16 @@ def test_heads_that_back_each_other_up_leave_nothing_to_condition_on(world):
     effects = measure_head_effects(world.evaluator(adapter, "vqa"), items)
     ranking = rank_heads(effects, "task_metric", 4).set_index(["layer", "head"])
     assert (ranking["score"].abs() < 0.01).all()
-    measured = measure(world, adapter, "vqa")
+    measured = {"vqa": measure_task(adapter, "vqa", world.folder, items, OPTIONS)}
     with pytest.raises(ValueError, match="none of the selected heads has a positive score"):
-        rank_task("vqa", measured, SEEDS)
+        rank_task("vqa", measured, [0], OPTIONS)
 
 
 def test_a_wrong_truth_is_not_recovered(world):
     """The same rankings against labels that belong elsewhere: no better than chance."""
     adapter, truth = model("llava")
-    measured = {
-        "vqa": measure_task(adapter, "vqa", world.folder, world.instances["vqa"], SEEDS, OPTIONS)
-    }
-    rankings = rank_task("vqa", measured, SEEDS)
+    measured = {"vqa": measure_task(adapter, "vqa", world.folder, world.instances["vqa"], OPTIONS)}
+    rankings = rank_task("vqa", measured, [0], OPTIONS)
     labels = truth[(truth["task"] == "vqa") & (truth["kind"] == "neuron")]
     wrong = labels.assign(label=labels["label"].sample(frac=1, random_state=0).to_numpy())
     found = score_rankings(rankings, wrong).set_index(["ranker", "distractor"])
@@ -175,9 +165,7 @@ def test_the_tables_hold_every_ranker_task_and_distractor(world, tmp_path):
         assert len(artifacts.read(tmp_path / "table.parquet", schema)) == len(frame)
     names = ["model", "task", "distractor", "ranker", "auroc", "precision_at_k"]
     assert PLANTED_RECOVERY.names[:6] == names
-    for task in TASKS:
-        shown = reference[reference["task"] == task]
-        assert set(shown["ranker"]) == set(applicable(RANKERS, task, TASKS))
+    assert set(reference["ranker"]) == set(RANKERS)
     assert set(reference["distractor"]) == {*DISTRACTORS, "background", "all"}
     assert set(reference["task"]) == set(TASKS)
     assert reference[["auroc", "precision_at_k", "auroc_alone"]].stack().between(0, 1).all()
