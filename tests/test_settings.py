@@ -44,6 +44,8 @@ def test_the_default_configuration_is_valid(config):
         (["neurons", "group_patching"], "corruption", "blur", "corruption: .*'image_swap'"),
         (["heads"], "utility", "accuracy", r"heads.utility: .*'task_metric'"),
         (["benchmark", "outline"], "colour", [0, 0, 256], "outline.colour.2"),
+        (["heads"], "screening", {"z": 3}, "heads.screening.rule: Field required"),
+        (["heads"], "screening", {"rule": "halving", "z": 3}, "'successive_elimination'"),
         ([], "run_name", "../elsewhere", "run_name"),
         ([], "tasks", ["vqa", "vqa"], "a task is listed twice"),
         (["data"], "captions", "mine.json", "set captions to that"),
@@ -69,6 +71,14 @@ def test_bounds_of_image_sizes(config):
         load_settings(config)
     del model["min_pixels"], model["max_pixels"]
     assert load_settings(config).models[0].min_pixels is None
+
+
+def test_screening_is_refused_with_several_jobs(config):
+    config["heads"]["screening"] = {"rule": "successive_elimination", "z": 3}
+    assert load_settings(config).heads.screening.min_samples == 32
+    config["heads"]["shards"] = 2
+    with pytest.raises(SettingsError, match=r"heads: .*set shards to 1"):
+        load_settings(config)
 
 
 def test_a_missing_key_is_named(config):

@@ -230,6 +230,51 @@ def test_steering_values_re_run_steering_only(complete, edit):
     }
 
 
+HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}
+NOT_AFTER_HEADS = {
+    f"{step}/{task}" for step in ("predict_base", "measure_activations") for task in TASKS
+}
+
+
+@pytest.mark.parametrize("changed", ["z: 2", "z: 3, min_samples: 64"])
+def test_screening_re_runs_what_head_effects_are_for(complete, edit, changed):
+    edit(
+        "config.yaml",
+        "screening: null ",
+        f"screening: {{rule: successive_elimination, {changed}}} ",
+    )
+    planned_now = planned(complete)
+    assert planned_now >= HEAD_STEPS | {f"measure_neuron_effects/{task}" for task in TASKS}
+    assert not planned_now & (NOT_AFTER_HEADS | {"tabulate_head_screening"})
+
+
+def test_without_screening_the_utility_of_heads_measures_none_anew(complete, edit):
+    edit("config.yaml", "utility: task_metric ", "utility: target_logprob ")
+    planned_now = planned(complete)
+    assert {f"rank_heads/{task}" for task in TASKS} <= planned_now
+    assert not planned_now & {f"measure_head_effects/{task}" for task in TASKS}
+    assert planned(complete, "head_screening") - planned_now == {
+        "tabulate_head_screening",
+        "head_screening",
+    }
+
+
+def test_more_jobs_for_the_heads_re_run_what_head_effects_are_for(complete, edit):
+    edit("config.yaml", "shards: 1                   # jobs per task; the", "shards: 3 # jobs; the")
+    planned_now = planned(complete)
+    assert planned_now >= HEAD_STEPS | {f"gather_head_effects/{task}" for task in TASKS}
+    assert not planned_now & NOT_AFTER_HEADS
+
+
+def test_more_jobs_for_masking_re_run_masking_only(complete, edit):
+    edit("config.yaml", "shards: 1                   # jobs per task, of", "shards: 3 # jobs, of")
+    planned_now = planned(complete)
+    steps = ("predict_masked", "gather_masked_predictions")
+    steps += ("predict_group_masked", "gather_group_predictions")
+    assert planned_now >= {f"{step}/{task}" for step in steps for task in TASKS}
+    assert not planned_now & (HEAD_STEPS | {f"rank_neurons/{task}" for task in TASKS})
+
+
 def test_a_touched_input_of_equal_content_re_runs_nothing(complete):
     (complete / "resources" / "paper" / "steering_score.csv").touch()
     assert planned(complete) == set()
