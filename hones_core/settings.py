@@ -245,6 +245,9 @@ class Heads(Section):
         description="the utility whose loss scores a head"
     )
     shards: Positive = Field(description="jobs that share the samples of a task")
+    joint_tasks: tuple[Literal["vqa", "caption"], ...] = Field(
+        description="tasks that ask about the same images, measured in one pass"
+    )
     screening: HeadScreening | None = Field(
         description="heads left out of later samples; null: all heads on all samples"
     )
@@ -254,6 +257,8 @@ class Heads(Section):
 
     @model_validator(mode="after")
     def _screening_sees_all_samples(self) -> "Heads":
+        if len(set(self.joint_tasks)) not in (0, 2) or (self.joint_tasks and self.screening):
+            raise ValueError("joint_tasks is empty or [vqa, caption], without screening")
         if self.screening is not None and self.shards > 1:
             raise ValueError("screening compares the heads on all samples: set shards to 1")
         return self

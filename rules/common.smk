@@ -59,6 +59,7 @@ FIGURES = [
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
 # What the file names of one of several jobs a task end with; a single job writes the artifact.
+JOINT_TASKS = list(SETTINGS.heads.joint_tasks)
 HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
 MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
 SHIFTED_TOY = OOD.toy_scenes is not None

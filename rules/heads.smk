@@ -38,6 +38,8 @@ rule measure_head_effects:
         f"{RUN}/logs/measure_head_effects/{{model}}/{{task}}{HEADS_JOB}.log",
     benchmark:
         f"{RUN}/benchmarks/measure_head_effects/{{model}}/{{task}}{HEADS_JOB}.tsv"
+    wildcard_constraints:
+        task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
     conda:
         "../envs/hones.yaml"
     params:
@@ -55,6 +57,45 @@ rule measure_head_effects:
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_head_effects.py"
+
+
+if JOINT_TASKS:
+
+    rule measure_joint_head_effects:
+        input:
+            model_files,
+            photographs,
+            **{
+                task: f"{RUN}/benchmark/instances/{task}.parquet"
+                for task in JOINT_TASKS
+            },
+        output:
+            **{
+                task: f"{RUN}/{{model}}/{task}/head_effects{HEADS_JOB}.parquet"
+                for task in JOINT_TASKS
+            },
+        log:
+            f"{RUN}/logs/measure_joint_head_effects/{{model}}{HEADS_JOB}.log",
+        benchmark:
+            f"{RUN}/benchmarks/measure_joint_head_effects/{{model}}{HEADS_JOB}.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            cfg=lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=SETTINGS.data.image_folder,
+                samples={
+                    task: getattr(SETTINGS.heads.samples, task) for task in JOINT_TASKS
+                },
+                positions=SETTINGS.heads.positions,
+            ),
+            shards=SETTINGS.heads.shards,
+            code=code("measure_joint_head_effects"),
+            env=versions(*MODEL_PACKAGES),
+        script:
+            "../workflow_scripts/measure_joint_head_effects.py"
 
 
 if SETTINGS.heads.shards > 1:

@@ -74,18 +74,25 @@ def read_instances(
     A smaller sample is always part of a larger one. Raises ValueError when fewer exist than are
     asked for.
     """
-    frame = artifacts.read(snakemake.input.instances, INSTANCES)
-    instances = to_instances(frame)
+    task, folder = snakemake.wildcards.task, snakemake.params.cfg["image_folder"]
+    return choose_instances(snakemake.input.instances, task, splits, samples, folder)
+
+
+def choose_instances(
+    path: str, task: str, splits: tuple[str, ...], samples: int | None, image_folder: str
+) -> list[Instance]:
+    """As `read_instances`, from an INSTANCES artifact."""
+    instances = to_instances(artifacts.read(path, INSTANCES))
     found = [instance for split in splits for instance in instances if instance.split == split]
     if samples is not None:
         if samples > len(found):
             raise ValueError(
-                f"{samples} {snakemake.wildcards.task} instances are asked for, but {splits} hold "
+                f"{samples} {task} instances are asked for, but {splits} hold "
                 f"only {len(found)}; lower the number in the config"
             )
         chosen = set(seeded_order([i.instance_id for i in found], 0, "samples")[:samples])
         found = [instance for instance in found if instance.instance_id in chosen]
-    require_images(snakemake.params.cfg["image_folder"], [instance.image for instance in found])
+    require_images(image_folder, [instance.image for instance in found])
     return found
 
 
