@@ -199,6 +199,9 @@ def test_neurons_inherit_their_groups_effect(tmp_path):
             of_group = [row[4] for row in rows if row[:2] == (layer, first)]
             for neuron in range(first, first + size):
                 score[layer, neuron] = sum(of_group) / 3
+    np.testing.assert_allclose(
+        grid_of(found, "score"), [[score[layer, neuron] for neuron in range(4)] for layer in (0, 1)]
+    )
     assert first_places(found, "group_patching") == sorted(
         score, key=lambda n: (-round(score[n], 12), -tie[n], n)
     )

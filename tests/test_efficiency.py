@@ -43,7 +43,7 @@ def measured(tiny):
 
 
 def test_token_layers_are_tokens_times_layers(tiny):
-    evaluator = Evaluator(tiny.adapter, "vqa", tiny.images, 1, 6, engine="plain")
+    evaluator = Evaluator(tiny.adapter, "vqa", tiny.images, 2, 6, engine="plain")
     item = make_instances("vqa")[0]
     length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
     assert prompt_tokens(evaluator, [item]) == length

@@ -142,11 +142,17 @@ def joint_interventions(adapter) -> dict:
             f"zeroed from {first}": zeroed,
             f"zeroed in {first}": ZeroNeurons({first: drawn[first][:9]}),
             f"scaled from {first}": ScaleNeurons(bank),
+            f"faintly scaled from {first}": faint(bank),
             f"heads from {first}, last": last,
             f"heads and neurons from {first}": both,
             f"head of {first}, last": MeanReplaceHead(first, 2, "last"),
         }
     return {"base": None, **found, "nothing": ZeroNeurons({})}
+
+
+def faint(bank: dict) -> ScaleNeurons:
+    """A change so small that answers leave the draft late or never."""
+    return ScaleNeurons({layer: (index, 0.1 * scales) for layer, (index, scales) in bank.items()})
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -162,7 +168,7 @@ def test_joint_interventions_in_one_call(models, task):
         changed += found["plain"][label] != found["plain"]["base"]
     assert list(found["fast"]) == list(interventions)
     assert found["fast"]["nothing"] == found["fast"]["base"] or task != "retrieval"
-    assert changed >= len(interventions) - 2
+    assert changed >= len(interventions) - 2 - models.adapter.n_layers
 
 
 @pytest.mark.parametrize("task", ["caption", "retrieval"])

@@ -218,6 +218,11 @@ def test_the_number_of_resamples_re_runs_no_model(complete, edit):
     assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES}
 
 
+def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):
+    edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
+    assert planned(complete) == {"planted_recovery"}
+
+
 def test_steering_values_re_run_steering_only(complete, edit):
     edit("config.yaml", "kl_weight: 0.05", "kl_weight: 0.1")
     assert planned(complete) == {"tabulate_steering"} | {

@@ -1,6 +1,6 @@
 """What the scripts that run a model share: opening it, and reading their task's instances."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.seeding import seeded_order
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import Limits
+from hones_core.engine.selfcheck import check_model
+from hones_core.engine.sizing import plan_evaluator
 from hones_core.models import load_model
 from hones_core.models.loading import choose_device
 from hones_core.partial import Parts, input_state
@@ -23,8 +25,15 @@ from hones_core.tasks.instances import Instance
 from workflow_scripts.step import provenance
 
 
-def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
-    """The rule's model on `task`, or the rule's own, with as many threads as the rule was given."""
+def open_evaluator(
+    snakemake: Any, task: str | None = None, instances: Sequence[Instance] | None = None
+) -> Evaluator:
+    """The rule's model on `task`, or the rule's own, with as many threads as the rule was given.
+
+    The model is checked first. Chunk sizes that the configuration leaves open are planned from the
+    memory that is free and the lengths of the instances (None: all of the rule's). Raises
+    ModelError for a model that does not behave as the engine relies on.
+    """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(snakemake.threads)
@@ -32,19 +41,29 @@ def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
     model = dict(cfg["model"])
     batch_size = model.pop("batch_size")
     engine = cfg.get("engine", {})
-    limits = {"copies": "interventions_at_once", "decode_rows": "decode_rows"}
-    limits["candidate_rows"] = "candidate_rows"
-    chosen = {name: engine[key] for name, key in limits.items() if engine.get(key) is not None}
-    return Evaluator(
-        load_model(**model),
+    adapter = load_model(**model)
+    check_model(adapter, engine.get("path", "fast"))
+    evaluator = Evaluator(
+        adapter,
         task or snakemake.wildcards.task,
         cfg["image_folder"],
-        batch_size or 16,
+        batch_size or 1,
         **cfg.get("decoding", {}),
         engine=engine.get("path", "fast"),
-        limits=Limits(**chosen),
+        limits=Limits(candidate_rows=engine.get("candidate_rows", Limits.candidate_rows)),
         close_margin=engine.get("close_margin"),
     )
+    if instances is None:
+        instances = to_instances(artifacts.read(snakemake.input.instances, INSTANCES))
+    plan_evaluator(
+        evaluator,
+        instances,
+        answered="decoding" in cfg,
+        batch_size=batch_size,
+        copies=engine.get("interventions_at_once") if engine else 1,
+        decode_rows=engine.get("decode_rows"),
+    )
+    return evaluator
 
 
 def read_instances(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from hones_core import artifacts
-from hones_core.figures import save
+from hones_core.figure_style import save
 from hones_core.planted.figure import recovery_heatmap
 from hones_core.planted.measure import Options
 from hones_core.planted.recovery import REFERENCE_STRENGTH, recovery_tables

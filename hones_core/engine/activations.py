@@ -47,7 +47,7 @@ class LastTokenActivations:
                 del changes[label]
         for labels in together(changes, self.evaluator.limits.copies):
             with recorded_activations(adapter, _last) as records:
-                replay(adapter, self.traced, [changes[label] for label in labels])
+                replay(adapter, self.traced, [changes[label] for label in labels], keep_keys=False)
             for copy, label in enumerate(labels):
                 yield label, self._stacked(records, copy)
 
@@ -77,4 +77,5 @@ def last_token_activations(adapter: Adapter, batch: Batch) -> Tensor:
 
 
 def _last(z: Tensor) -> Tensor:
-    return z[:, -1].float()
+    """A copy: a view would keep the activations of all positions in memory."""
+    return z[:, -1].float().clone()

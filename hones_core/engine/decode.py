@@ -72,7 +72,10 @@ class DecodePool:
 
 
 def decode(adapter: Adapter, waiting: Sequence[Waiting]) -> dict[Hashable, Decoded]:
-    """Greedy continuation of all rows until a stop token or the end of their room."""
+    """Greedy continuation of all rows until a stop token or the end of their room.
+
+    Takes the keys and values out of `waiting`.
+    """
     rows = _Rows(adapter, waiting)
     while rows.step():
         pass
@@ -98,6 +101,8 @@ class _Rows:
                 torch.cat([_pad(part.keys_values[layer][which], width, 2) for part in waiting])
                 for which in (0, 1)
             )
+            for part in waiting:  # copied: let go before the next layer's are made
+                part.keys_values[layer] = None
             self.caches.append(GrowingCache(keys, values, room))
         self.stop = torch.tensor(adapter.stop_ids, device=self.tokens.device)
         self.results = {

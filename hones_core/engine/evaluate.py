@@ -8,6 +8,7 @@ so that base and intervened results are paired (METHOD 13).
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 from hones_core.benchmark.images import open_image
 from hones_core.engine import fast, plain
 from hones_core.engine.interventions import Change, Intervention, applied
+from hones_core.engine.memory import Part, run_parts, trace_parts
 from hones_core.engine.results import Answer, Ranked
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.tasks import get_task
@@ -53,11 +55,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk of instances, ready to run; `traced` is None on the plain path."""
+    """A chunk of instances, ready to run.
+
+    `parts` is None on the plain path; else the chunk as it was traced, in one part unless memory
+    ran out. The parts may be divided further while the chunk is run.
+    """
 
     instances: Sequence[Instance]
     score_targets: bool
-    traced: fast.TracedAnswers | fast.TracedCandidates | None
+    parts: list[Part] | None
 
 
 class Evaluator:
@@ -90,6 +96,7 @@ class Evaluator:
         self.engine = engine
         self.limits = limits or fast.Limits()
         self.close_margin = CLOSE_MARGINS[adapter.dtype] if close_margin is None else close_margin
+        self.fitting: int | None = None  # samples that fit at once, known when memory has run out
 
     def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
         """The instances in fixed chunks for `prepare`, in the given order.
@@ -114,13 +121,8 @@ class Evaluator:
         if self.engine == "plain":
             return Prepared(instances, score_targets, None)
         with torch.inference_mode(), instances_named(instances):
-            if self.task.KIND == "ranking":
-                return Prepared(instances, score_targets, self._trace_candidates(instances))
-            targets = self._targets(instances) if score_targets else None
-            traced = fast.trace_answers(
-                self.adapter, self.encode(instances), targets, self.max_new_tokens, self.limits
-            )
-            return Prepared(instances, score_targets, traced)
+            trace = partial(self._trace, score_targets)
+            return Prepared(instances, score_targets, trace_parts(self, instances, trace))
 
     def outcomes(
         self, prepared: Prepared, intervention: Intervention | None = None
@@ -133,21 +135,21 @@ class Evaluator:
     ) -> dict[Label, list[Outcome]]:
         """One outcome per instance under every intervention (None: the unchanged model).
 
-        Raises FloatingPointError, naming the instances, if a logit is NaN or infinite.
+        When memory runs out, less is done at once (see `engine.memory`). Raises FloatingPointError,
+        naming the instances, if a logit is NaN or infinite, and NotEnoughMemoryError for an
+        instance that does not fit alone.
         """
         with torch.inference_mode(), instances_named(prepared.instances):
-            if prepared.traced is None:
+            if prepared.parts is None:
                 return {
                     label: self._plain_outcomes(prepared, intervention)
                     for label, intervention in interventions.items()
                 }
-            found = self.fast_results(prepared, interventions)
+            run = partial(self._part_outcomes, prepared, interventions)
+            trace = partial(self._trace, prepared.score_targets)
+            found = run_parts(self, prepared.parts, run, trace, len(interventions))
             return {
-                label: [
-                    self.settled(instance, result, prepared, interventions[label])
-                    for instance, result in zip(prepared.instances, results, strict=True)
-                ]
-                for label, results in found.items()
+                label: [one for part in found for one in part[label]] for label in interventions
             }
 
     def text(self, instance: Instance, candidate: str | None = None) -> str:
@@ -177,13 +179,39 @@ class Evaluator:
     def _targets(self, instances: Sequence[Instance]) -> list[list[int]]:
         return [self.target_ids(instance)[0] for instance in instances]
 
+    def _trace(
+        self, score_targets: bool, instances: Sequence[Instance]
+    ) -> fast.TracedAnswers | fast.TracedCandidates:
+        if self.task.KIND == "ranking":
+            return self._trace_candidates(instances)
+        targets = self._targets(instances) if score_targets else None
+        batch = self.encode(instances)
+        return fast.trace_answers(self.adapter, batch, targets, self.max_new_tokens, self.limits)
+
+    def _part_outcomes(
+        self,
+        prepared: Prepared,
+        interventions: Mapping[Label, Intervention | None],
+        part: Part,
+    ) -> dict[Label, list[Outcome]]:
+        found = self.fast_results(part.traced, interventions)
+        return {
+            label: [
+                self.settled(instance, result, prepared, interventions[label])
+                for instance, result in zip(part.instances, results, strict=True)
+            ]
+            for label, results in found.items()
+        }
+
     def fast_results(
-        self, prepared: Prepared, interventions: Mapping[Label, Intervention | None]
+        self,
+        traced: fast.TracedAnswers | fast.TracedCandidates,
+        interventions: Mapping[Label, Intervention | None],
     ) -> dict[Label, list]:
-        """What the fast engine finds for a prepared chunk, before close calls are settled."""
+        """What the fast engine finds for what was traced, before close calls are settled."""
         run = fast.rankings_under if self.task.KIND == "ranking" else fast.answers_under
         changes = {label: _changes(self.adapter, one) for label, one in interventions.items()}
-        return run(self.adapter, prepared.traced, changes, self.limits, self.close_margin)
+        return run(self.adapter, traced, changes, self.limits, self.close_margin)
 
     def settled(
         self,

@@ -219,7 +219,7 @@ def rankings_under(
     """Every query's ranking under every intervention; no changes stand for the unchanged model."""
     found: dict[Label, list[Ranked]] = {}
     for labels in together(interventions, limits.copies):
-        run = _run(adapter, chunk.traced, [interventions[label] for label in labels])
+        run = _run(adapter, chunk.traced, [interventions[label] for label in labels], False)
         states = run.final[1].unflatten(0, (run.copies, -1))
         for label, own in zip(labels, states, strict=True):
             found[label] = _ranked(adapter, chunk, own, close_margin)
@@ -244,10 +244,12 @@ class _Verified:
     first_logprob: float
 
 
-def _run(adapter: Adapter, traced: Trace, changes: Sequence[Sequence[Change]]) -> Replay:
+def _run(
+    adapter: Adapter, traced: Trace, changes: Sequence[Sequence[Change]], keep_keys: bool = True
+) -> Replay:
     if not changes[0]:
         return Replay(1, adapter.n_layers, list(traced.final), {})
-    return replay(adapter, traced, changes)
+    return replay(adapter, traced, changes, keep_keys)
 
 
 def together(interventions: Interventions, copies: int) -> Iterator[list[Label]]:

@@ -95,8 +95,8 @@ class JointEvaluator:
         """One outcome per question, in the order of `prepared.instances`, as an Evaluator's."""
         with torch.inference_mode(), instances_named(prepared.instances):
             first = next(iter(self.evaluators.values()))
-            chunk = Prepared(prepared.instances, prepared.score_targets, prepared.traced)
-            found = first.fast_results(chunk, interventions)
+            chunk = Prepared(prepared.instances, prepared.score_targets, None)
+            found = first.fast_results(prepared.traced, interventions)
             return {
                 label: [
                     self.evaluators[one.task].settled(one, result, chunk, interventions[label])

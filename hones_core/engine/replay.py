@@ -71,10 +71,16 @@ def trace(adapter: Adapter, segments: Sequence[Segment]) -> Trace:
     return Trace(segments, layers, [_normed(adapter, state) for state in hidden])
 
 
-def replay(adapter: Adapter, traced: Trace, interventions: Sequence[Sequence[Change]]) -> Replay:
+def replay(
+    adapter: Adapter,
+    traced: Trace,
+    interventions: Sequence[Sequence[Change]],
+    keep_keys: bool = True,
+) -> Replay:
     """Run the model with each intervention's changes, from the lowest changed layer on.
 
-    Equal, up to rounding, to the whole model with the interventions' hooks.
+    Equal, up to rounding, to the whole model with the interventions' hooks. Keys and values, most
+    of what is kept, are needed only where decoding goes on from here.
     """
     copies = len(interventions)
     first = min(change.layer for changes in interventions for change in changes)
@@ -92,7 +98,8 @@ def replay(adapter: Adapter, traced: Trace, interventions: Sequence[Sequence[Cha
                 before = _context(segment, row)
                 hidden[place], own = _run_layer(adapter, index, hidden[place], segment, before)
                 row.append(own)
-            keys_values[index] = row
+            if keep_keys:
+                keys_values[index] = row
         return Replay(copies, first, [_normed(adapter, state) for state in hidden], keys_values)
 
 
