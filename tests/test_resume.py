@@ -81,7 +81,8 @@ def test_every_tasks_outcomes_come_back_as_they_were(tiny, tmp_path, task):
 def test_a_killed_process_resumes(tiny, evaluator, tmp_path, undisturbed, job):
     output = tmp_path / "effects.parquet"
     command = [sys.executable, resume_support.__file__, job, tiny.folder, tiny.images, output, "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     done = subprocess.run(command, env=environment, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert not output.exists()

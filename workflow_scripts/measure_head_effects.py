@@ -10,14 +10,14 @@ from workflow_scripts.model_step import (
     own_share,
     read_instances,
 )
-from workflow_scripts.step import provenance, step
+from workflow_scripts.step import step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
     instances = read_instances(snakemake, ("discovery",), cfg["samples"])
     with kept_parts(snakemake) as parts:
         evaluator = open_evaluator(snakemake)
-        instances = own_share(snakemake, evaluator, instances)
+        instances, made_by = own_share(snakemake, evaluator, instances)
         screening = Screening(**cfg["screening"]) if cfg["screening"] else None
         effects = measure_head_effects(evaluator, instances, cfg["positions"], parts, screening)
-        artifacts.write(snakemake.output[0], effects, HEAD_EFFECTS, provenance(snakemake))
+        artifacts.write(snakemake.output[0], effects, HEAD_EFFECTS, made_by)

@@ -20,7 +20,7 @@ from hones_core.models import load_model
 from hones_core.models.loading import choose_device
 from hones_core.partial import Parts, input_state
 from hones_core.schemas.benchmark import INSTANCES
-from hones_core.shards import shard_of
+from hones_core.shards import shard_of, shard_provenance
 from hones_core.tasks.instances import Instance
 from workflow_scripts.step import provenance
 
@@ -96,10 +96,14 @@ def choose_instances(
     return found
 
 
-def own_share(snakemake: Any, evaluator: Evaluator, instances: list[Instance]) -> list[Instance]:
-    """Those of the instances that this job measures: all if it has no shard."""
-    shard = int(snakemake.wildcards.get("shard", 0))
-    return shard_of(evaluator.chunks(instances), (shard, snakemake.params.shards))
+def own_share(
+    snakemake: Any, evaluator: Evaluator, instances: list[Instance]
+) -> tuple[list[Instance], dict[str, Any]]:
+    """Those of the instances that this job measures, all if it has no shard; its provenance."""
+    shard = int(snakemake.wildcards.get("shard", 0)), snakemake.params.shards
+    chunks = evaluator.chunks(instances)
+    ids = [[instance.instance_id for instance in chunk] for chunk in chunks]
+    return shard_of(chunks, shard), shard_provenance(provenance(snakemake), ids, shard)
 
 
 @contextmanager

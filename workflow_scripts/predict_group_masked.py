@@ -10,13 +10,13 @@ from workflow_scripts.model_step import (
     own_share,
     read_instances,
 )
-from workflow_scripts.step import provenance, step
+from workflow_scripts.step import step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
     instances = read_instances(snakemake, ("development", "test"))
     evaluator = open_evaluator(snakemake)
-    instances = own_share(snakemake, evaluator, instances)
+    instances, made_by = own_share(snakemake, evaluator, instances)
     sets = group_sets(
         artifacts.read(snakemake.input.groups, OVERLAP_GROUPS),
         snakemake.wildcards.task,
@@ -30,4 +30,4 @@ with step(snakemake):
         predictions = predict_masked(evaluator, instances, sets, ("group", "trial"), parts)
         split = {instance.instance_id: instance.split for instance in instances}
         predictions["split"] = predictions["instance_id"].map(split)
-        artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, provenance(snakemake))
+        artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, made_by)

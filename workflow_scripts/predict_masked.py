@@ -11,7 +11,7 @@ from workflow_scripts.model_step import (
     own_share,
     read_instances,
 )
-from workflow_scripts.step import provenance, step
+from workflow_scripts.step import step
 
 with step(snakemake):
     ranking = artifacts.read(snakemake.input.ranking, NEURON_RANKING)
@@ -21,6 +21,6 @@ with step(snakemake):
     instances = read_instances(snakemake, ("test",))
     with kept_parts(snakemake) as parts:
         evaluator = open_evaluator(snakemake)
-        instances = own_share(snakemake, evaluator, instances)
+        instances, made_by = own_share(snakemake, evaluator, instances)
         predictions = predict_masked(evaluator, instances, sets, ("ranker", "seed"), parts)
-        artifacts.write(snakemake.output[0], predictions, MASKED_PREDICTIONS, provenance(snakemake))
+        artifacts.write(snakemake.output[0], predictions, MASKED_PREDICTIONS, made_by)
