@@ -223,7 +223,8 @@ class Adapter:
         if self.dtype == torch.float32:
             return self.unembedding
         if self._converted is None:
-            self._converted = self.unembedding.float()
+            with torch.inference_mode(False):  # it is kept, and training may use it later
+                self._converted = self.unembedding.float()
         return self._converted
 
     def _take_stop_ids(self) -> list[int]:
