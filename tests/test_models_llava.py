@@ -5,6 +5,7 @@ import torch
 from model_support import encode, ids_in_context, make_instances, prompts, stock_logits
 from PIL import Image
 
+from hones_core.models import load_model
 from hones_core.models.adapter import (
     Adapter,
     ModelError,
@@ -54,6 +55,16 @@ def test_logits_are_those_of_the_stock_forward(model, together):
             torch.testing.assert_close(
                 logits[row, -len(expected) :], expected, atol=1e-5, rtol=1e-5
             )
+
+
+def test_half_precision_logits_can_be_trained_on_after_inference(tiny):
+    half = load_model(str(tiny.folder), "llava", "bfloat16", "cpu")
+    states = torch.ones(1, 32, dtype=half.dtype)
+    with torch.inference_mode():
+        half.logits(states)
+    scale = torch.ones(1, requires_grad=True)
+    half.logits(scale * states).sum().backward()
+    assert torch.isfinite(scale.grad).all()
 
 
 def test_a_prompt_needs_one_image_placeholder(tiny):

@@ -202,7 +202,7 @@ def _call_layer(
     with _answering(adapter, segment.answering):
         return adapter.layers[index](
             hidden,
-            attention_mask=segment.mask,
+            attention_mask=segment.attention_mask,
             position_embeddings=segment.rotary,
             past_key_values=cache,
             use_cache=True,

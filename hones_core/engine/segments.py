@@ -30,6 +30,11 @@ class Tree:
     paths: list[list[int]]
 
     @property
+    def is_chain(self) -> bool:
+        """Whether every node continues the one before it."""
+        return self.parents == list(range(-1, len(self.parents) - 1))
+
+    @property
     def depths(self) -> list[int]:
         """Number of nodes above each node."""
         depths: list[int] = []
@@ -76,7 +81,8 @@ class Segment:
     the C context columns being those of the parents' rows and then the S own ones; real [R, S],
     False for padding; answering [R, S], True at the positions that give the answer; rotary: cosine
     and sine for the positions. parents [R]: the row of the segment before that each row continues,
-    or None. reads [R, K]: the columns whose output is wanted, or None if there are none.
+    or None. reads [R, K]: the columns whose output is wanted, or None if there are none. causal:
+    the mask is the plain causal one, which attention applies by itself, and in half the time.
     """
 
     embeddings: Tensor
@@ -87,6 +93,12 @@ class Segment:
     rotary: tuple[Tensor, Tensor]
     parents: Tensor | None = None
     reads: Tensor | None = None
+    causal: bool = False
+
+    @property
+    def attention_mask(self) -> Tensor | None:
+        """The mask as a decoder layer takes it; None stands for the causal one."""
+        return None if self.causal else self.mask
 
     @property
     def rows(self) -> int:
@@ -115,6 +127,7 @@ class Segment:
             (_repeat(cos, times), _repeat(sin, times)),
             parents,
             None if self.reads is None else _repeat(self.reads, times),
+            self.causal,
         )
 
     def at_reads(self) -> "Segment":
@@ -128,6 +141,7 @@ class Segment:
             ),
             answering=self.answering.gather(1, reads),
             rotary=(take(cos, reads), take(sin, reads)),
+            causal=False,
         )
 
 
@@ -179,7 +193,9 @@ def answer_segment(
         [batch.positions, _positions_below(batch.positions, below.depths)], dim=-1
     )
     embeddings = torch.cat([batch.embeddings, below.embeddings.to(batch.embeddings.dtype)], 1)
-    return _segment(adapter, embeddings, positions, mask, real, answering, None, reads)
+    segment = _segment(adapter, embeddings, positions, mask, real, answering, None, reads)
+    causal = bool(prompt.all()) and all(tree.is_chain for tree in trees)
+    return replace(segment, causal=causal and _masks_by_itself(adapter))
 
 
 def candidate_segment(
@@ -228,6 +244,11 @@ def _tree_parts(adapter: Adapter, trees: Sequence[Tree]) -> _TreeParts:
     return _TreeParts(
         adapter.embed(ids.to(device)), real.to(device), depths.to(device), seen.to(device)
     )
+
+
+def _masks_by_itself(adapter: Adapter) -> bool:
+    """Whether attention without a mask is causal; Hugging Face's eager one would not be."""
+    return adapter.language_model.config._attn_implementation == "sdpa"
 
 
 def _positions_below(prompt: Tensor, depths: Tensor) -> Tensor:
