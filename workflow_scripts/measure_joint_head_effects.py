@@ -6,7 +6,7 @@ from hones_core.engine.joint import JointEvaluator
 from hones_core.heads import measure_head_effects
 from hones_core.schemas.heads import HEAD_EFFECTS
 from workflow_scripts.model_step import choose_instances, kept_parts, open_evaluator, own_share
-from workflow_scripts.step import provenance, step
+from workflow_scripts.step import step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
@@ -35,9 +35,9 @@ with step(snakemake):
             for task in tasks[1:]
         ]
         joint = JointEvaluator([first, *others])
-        own = own_share(snakemake, joint, instances)
+        own, made_by = own_share(snakemake, joint, instances)
         effects = measure_head_effects(joint, own, cfg["positions"], parts)
         for task in tasks:
             names = [one.instance_id for one in own if one.task == task]
             rows = effects[effects["instance_id"].isin(names)]
-            artifacts.write(snakemake.output[task], rows, HEAD_EFFECTS, provenance(snakemake))
+            artifacts.write(snakemake.output[task], rows, HEAD_EFFECTS, made_by)
