@@ -226,11 +226,22 @@ def neuron_effects_section(wildcards):
 
 
 def stability_section(wildcards):
-    """What the stability of the rankers' orders depends on."""
+    """What the stability of the rankers' orders depends on: the options of its own rankers."""
     neurons, stability = SETTINGS.neurons, SETTINGS.stability
+    rankers = applicable(stability.rankers, wildcards.task, TASKS)
+    own = {
+        "ma": {"absolute_mean": neurons.ma_absolute},
+        "qrnca": {"max_query_share": neurons.qrnca.max_query_share},
+    }
+    measured = {
+        "group_patching": neurons.group_patching,
+        "qrnca": neurons.qrnca,
+        "llm_knowledge": neurons.llm_knowledge,
+    }
     return section(
         **neuron_effects_section(wildcards),
-        rankers=applicable(stability.rankers, wildcards.task, TASKS),
+        **{name: value for name, value in measured.items() if name in rankers},
+        rankers=rankers,
         parts=stability.parts,
         draws=stability.draws,
         top_ratio=SETTINGS.masking.top_ratio,
@@ -238,12 +249,11 @@ def stability_section(wildcards):
         aggregate=neurons.aggregate,
         activation=neurons.activation,
         threshold=neurons.activation_threshold,
-        group_patching=neurons.group_patching,
-        qrnca=neurons.qrnca,
-        llm_knowledge=neurons.llm_knowledge,
         options={
-            "absolute_mean": neurons.ma_absolute,
-            "max_query_share": neurons.qrnca.max_query_share,
+            key: value
+            for name in own
+            if name in rankers
+            for key, value in own[name].items()
         },
     )
 

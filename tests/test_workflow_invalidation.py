@@ -21,6 +21,10 @@ TOKEN_LEVEL_STEPS = (
     "measure_qrnca",
     "measure_llm_knowledge",
 )
+SWEEPS = {"tabulate_sweeps", "plot_head_budget", "plot_ratio_drop"}
+PLANTED = {"planted_recovery"}
+AGREEMENT = {"tabulate_agreement", "plot_agreement"}
+STABILITY = {"tabulate_stability"} | {f"measure_stability/{task}" for task in TASKS}
 EFFICIENCY = {"measure_efficiency/vqa", "tabulate_efficiency"}
 
 # Not part of the default target.
@@ -39,7 +43,9 @@ def every_model_step(task: str) -> set[str]:
     """All steps of one task up to its masked predictions, and what shows them."""
     steps = ("predict_base", "measure_head_effects", "rank_heads", "measure_neuron_effects")
     steps += ("measure_activations", "measure_random_heads", "measure_gaussian_heads")
-    jobs = {f"{step}/{task}" for step in steps} | ranked_and_masked(*TASKS) | {"plot_head_scores"}
+    steps += ("predict_head_budget", "measure_stability")
+    jobs = {f"{step}/{task}" for step in steps} | ranked_and_masked(*TASKS)
+    jobs |= {"plot_head_scores", "tabulate_stability"}
     if task == "vqa":
         jobs |= {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS} | EFFICIENCY
     return jobs
@@ -49,7 +55,8 @@ def ranked_and_masked(*tasks: str) -> set[str]:
     """From these tasks' rankings on. Those of all tasks change with one task's activations, because
     MMNeuron compares them."""
     jobs = {f"{step}/{task}" for step in ("rank_neurons", "predict_masked") for task in tasks}
-    return jobs | {"tabulate_masking", "plot_layer_histogram"}
+    jobs |= {f"predict_ratio_masked/{task}" for task in tasks} | SWEEPS
+    return jobs | {"tabulate_masking", "plot_layer_histogram"} | AGREEMENT
 
 
 @pytest.fixture(scope="module")
@@ -89,22 +96,24 @@ def test_the_masked_share_re_runs_neither_head_nor_neuron_scores(complete, edit)
         *(f"predict_masked/{task}" for task in TASKS),
         "tabulate_masking",
         "plot_layer_histogram",
+        *AGREEMENT,
+        *STABILITY,
     }
 
 
 @pytest.mark.parametrize(
     ("old", "new", "tasks", "measured"),
     [
-        ("ma_absolute: false", "ma_absolute: true", TASKS, set()),
-        ("max_query_share: 0.3 ", "max_query_share: 0.4 ", ("vqa",), set()),
-        ("steps: 20 ", "steps: 10 ", ("vqa",), {"measure_qrnca/vqa"} | EFFICIENCY),
-        ("threshold: 0.2 ", "threshold: 0.3 ", ("vqa",), {"measure_qrnca/vqa"}),
-        ("variance: layer ", "variance: final ", ("vqa",), {"measure_llm_knowledge/vqa"}),
+        ("ma_absolute: false", "ma_absolute: true", TASKS, STABILITY | PLANTED),
+        ("max_query_share: 0.3 ", "max_query_share: 0.4 ", ("vqa",), PLANTED),
+        ("steps: 20 ", "steps: 10 ", ("vqa",), {"measure_qrnca/vqa"} | EFFICIENCY | PLANTED),
+        ("threshold: 0.2 ", "threshold: 0.3 ", ("vqa",), {"measure_qrnca/vqa"} | PLANTED),
+        ("variance: layer ", "variance: final ", ("vqa",), {"measure_llm_knowledge/vqa"} | PLANTED),
         (
             "groups_per_layer: 10 ",
             "groups_per_layer: 5 ",
             ("vqa",),
-            {"measure_group_patching/vqa"} | EFFICIENCY,
+            {"measure_group_patching/vqa"} | EFFICIENCY | PLANTED,
         ),
         (
             "token_level_samples: null ",
@@ -116,7 +125,7 @@ def test_the_masked_share_re_runs_neither_head_nor_neuron_scores(complete, edit)
             "random_head_seeds: 3 ",
             "random_head_seeds: 2 ",
             TASKS,
-            {f"measure_random_heads/{task}" for task in TASKS},
+            {f"measure_random_heads/{task}" for task in TASKS} | PLANTED,
         ),
         ("trials: 10 ", "trials: 5 ", (), EFFICIENCY),
     ],
@@ -137,7 +146,8 @@ def test_a_shorter_list_of_rankers_measures_nothing_anew(complete):
 
 def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete, edit):
     edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
-    assert planned(complete) == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
+    expected = AFTER_TOP_SETS | ranked_and_masked(*TASKS)
+    assert planned(complete) == expected | STABILITY | PLANTED
 
 
 def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
@@ -215,7 +225,7 @@ def test_a_changed_intervention_re_runs_what_runs_models(complete, edit):
 
 def test_the_number_of_resamples_re_runs_no_model(complete, edit):
     edit("config.yaml", "bootstrap_resamples: 10000", "bootstrap_resamples: 5000")
-    assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES}
+    assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES, *SWEEPS}
 
 
 def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):

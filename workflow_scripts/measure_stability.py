@@ -40,7 +40,15 @@ with step(snakemake):
             disruption=disruption,
         )
 
-    choice = cfg["group_patching"]
+    def patching(instances):
+        choice = cfg["group_patching"]
+        corruption = Corruption(choice["corruption"], choice["noise_multiple"], cfg["seed"])
+        return measure_group_patching(evaluator, instances, choice["groups_per_layer"], corruption)
+
+    def gradients(instances):
+        choice = cfg["qrnca"]
+        return measure_qrnca(evaluator, instances, choice["steps"], choice["threshold"])
+
     known = {
         "neuron_effects": partial(effects, disruption=mean_replacement(cfg["positions"])),
         "gaussian_effects": partial(
@@ -50,20 +58,10 @@ with step(snakemake):
             evaluator, instances, cfg["aggregate"], cfg["activation"], cfg["threshold"]
         ),
         "dla_scores": partial(measure_dla, evaluator),
-        "group_patching_effects": partial(
-            measure_group_patching,
-            evaluator,
-            groups_per_layer=choice["groups_per_layer"],
-            corruption=Corruption(choice["corruption"], choice["noise_multiple"], cfg["seed"]),
-        ),
-        "qrnca_scores": partial(
-            measure_qrnca,
-            evaluator,
-            steps=cfg["qrnca"]["steps"],
-            threshold=cfg["qrnca"]["threshold"],
-        ),
-        "llm_knowledge_scores": partial(
-            measure_llm_knowledge, evaluator, variance=cfg["llm_knowledge"]["variance"]
+        "group_patching_effects": patching,
+        "qrnca_scores": gradients,
+        "llm_knowledge_scores": lambda instances: measure_llm_knowledge(
+            evaluator, instances, cfg["llm_knowledge"]["variance"]
         ),
     }
     needed = artifacts_for(cfg["rankers"])
