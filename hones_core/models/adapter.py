@@ -223,7 +223,7 @@ class Adapter:
         if self.dtype == torch.float32:
             return self.unembedding
         if self._converted is None:
-            with torch.inference_mode(False):  # it is kept, and training may use it later
+            with torch.inference_mode(False):  # training may need it after inference
                 self._converted = self.unembedding.float()
         return self._converted
 
