@@ -1,17 +1,21 @@
 # make results   set up and regenerate every result       make env    set up only
-# make test      set up and run all tests                 make lint   format and style checks
+# make test      set up and run the tests                 make lint   format and style checks
+# make test-long the tests of many minutes
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: results test env lint lock docs
+.PHONY: results test test-long env lint lock docs
 
 results: env
 	$(BIN)/snakemake --cores all
 
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/long
+
+test-long: env
+	$(BIN)/python -m pytest -n 2 tests/long
 
 env: $(READY)
 

@@ -22,9 +22,13 @@ include: "rules/ood.smk"
 include: "rules/data.smk"
 include: "rules/heads.smk"
 include: "rules/neurons.smk"
+include: "rules/rankers.smk"
 include: "rules/masking.smk"
 include: "rules/groups.smk"
 include: "rules/steering.smk"
+include: "rules/sweeps.smk"
+include: "rules/agreement.smk"
+include: "rules/planted.smk"
 include: "rules/report.smk"
 
 
@@ -37,6 +41,11 @@ rule all:
             format=FORMATS,
         ),
         expand(f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES),
+        # the one table without parquet: its times are not reproducible
+        multiext(f"{RUN}/tables/efficiency", ".csv", ".md")
+        if TOKEN_LEVEL[0] in TASKS
+        else [],
+        f"{RUN}/tables/planted_recovery.csv",
 
 
 rule ood_benchmark:
@@ -56,3 +65,8 @@ rule ood_predictions:
             model=MODELS,
             ood_set=OOD_SETS,
         ),
+
+
+rule head_screening:
+    input:
+        expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),

@@ -1,59 +1,38 @@
 """Figures of heads, layers and overlap groups, drawn from the artifacts.
 
-Every function returns a matplotlib Figure that `save` writes as SVG and PNG. Equal input gives
-equal bytes under the same matplotlib. Sizes are for a README column of about 900 pixels: a figure
-is 9 inches wide, so that a 10 point label is 14 pixels high there.
+Every function returns a matplotlib Figure that `figure_style.save` writes as SVG and PNG.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from hones_core.atomic import written_atomically
-
-WIDTH = 9.0  # inches
-HEAD_PANEL = 3.2  # inches, width of a heat map without its colour bar
-FEW_LAYERS = 8  # up to here bars, which do not hide each other; beyond, lines
-DPI = 200
-GREY = "#8c8c8c"
-INK = "#222222"
-RANDOM = "#d0d0d0"  # bars of random sets
-EVEN = {"color": "#555555", "linewidth": 1, "linestyle": (0, (4, 3))}
-
-# Okabe and Ito's palette, told apart with every common colour vision.
-TASK_COLOURS = {"vqa": "#0072B2", "ocr": "#D55E00", "caption": "#009E73", "retrieval": "#CC79A7"}
-TASK_MARKERS = {"vqa": "o", "ocr": "s", "caption": "^", "retrieval": "D"}
-TASK_NAMES = {"vqa": "VQA", "ocr": "OCR", "caption": "Captioning", "retrieval": "Retrieval"}
-RANKER_NAMES = {"hones": "HONES", "random": "random", "ap": "AP", "ma": "MA", "ape": "APE"}
-
-STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9.5,
-    "legend.title_fontsize": 9.5,
-    "axes.edgecolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "hones",  # element ids that do not change from run to run
-}
+from hones_core.figure_style import (
+    EVEN,
+    FEW_LAYERS,
+    GREY,
+    HEAD_PANEL,
+    INK,
+    RANDOM,
+    RANKER_NAMES,
+    TASK_COLOURS,
+    TASK_MARKERS,
+    headline,
+    in_order,
+    legend,
+    lighter,
+    outer_labels,
+    panels,
+    styled,
+    task_name,
+)
 
 
 def head_heatmap(rankings: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
@@ -63,15 +42,15 @@ def head_heatmap(rankings: Mapping[str, pd.DataFrame], title: str = "") -> Figur
     centred on 0 (red: the task loses without the head); selected heads are outlined.
     """
     shape = _grid_shape(rankings)
-    with _styled():
+    with styled():
         height = HEAD_PANEL * shape[0] / shape[1] + 0.6  # and its title and labels
-        figure, axes = _panels(len(rankings), 2, height, layout="compressed")
-        for axis, task in zip(axes, _in_order(rankings), strict=True):
+        figure, axes = panels(len(rankings), 2, height, layout="compressed")
+        for axis, task in zip(axes, in_order(rankings), strict=True):
             _draw_heads(axis, rankings[task], shape)
-            axis.set_title(_task_name(task))
-        _outer_labels(axes, 2, "head", "layer")
+            axis.set_title(task_name(task))
+        outer_labels(axes, 2, "head", "layer")
         figure.supxlabel("outlined: the selected heads", fontsize=9.5)
-        _title(figure, title)
+        headline(figure, title)
     return figure
 
 
@@ -86,23 +65,23 @@ def layer_histogram(
     rankers = list(dict.fromkeys(name for frame in rankings.values() for name in frame["ranker"]))
     rankers.sort(key=lambda name: (name != "hones", name == "random"))
     n_layers = 1 + max(int(frame["layer"].max()) for frame in rankings.values())
-    with _styled():
-        figure, axes = _panels(len(rankers), min(3, len(rankers)), 2.5, sharex=True, sharey=True)
+    with styled():
+        figure, axes = panels(len(rankers), min(3, len(rankers)), 2.5, sharex=True, sharey=True)
         for axis, ranker in zip(axes, rankers, strict=True):
             axis.axhline(100 / n_layers, **EVEN, zorder=4)
             shares = {
                 task: _layer_shares(rankings[task], ranker, n_selected, n_layers)
-                for task in _in_order(rankings)
+                for task in in_order(rankings)
             }
             (_layer_bars if n_layers <= FEW_LAYERS else _layer_lines)(axis, shares)
             axis.set_title(RANKER_NAMES.get(ranker, ranker))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             axis.grid(axis="y", color="#e3e3e3", linewidth=0.6)
         axes[0].set_ylim(bottom=0)  # of all panels: they share it
-        _outer_labels(axes, min(3, len(rankers)), "layer", f"% of top {n_selected:,} neurons")
+        outer_labels(axes, min(3, len(rankers)), "layer", f"% of top {n_selected:,} neurons")
         handles, labels = axes[0].get_legend_handles_labels()
-        _legend(figure, [*handles, Line2D([], [], **EVEN)], [*labels, "even spread"])
-        _title(figure, title)
+        legend(figure, [*handles, Line2D([], [], **EVEN)], [*labels, "even spread"])
+        headline(figure, title)
     return figure
 
 
@@ -113,31 +92,22 @@ def group_bars(table: pd.DataFrame, title: str = "") -> Figure:
     the random control's carry the standard deviation over its trials. Groups without neurons are
     written out as empty, at the foot.
     """
-    tasks = _in_order(table["task"].unique())
+    tasks = in_order(table["task"].unique())
     rows = max(int((table["task"] == task).sum()) for task in tasks)
-    with _styled():
-        figure, axes = _panels(len(tasks), columns=2, panel_height=0.75 + 0.36 * rows)
+    with styled():
+        figure, axes = panels(len(tasks), columns=2, panel_height=0.75 + 0.36 * rows)
         for axis, task in zip(axes, tasks, strict=True):
             _draw_groups(axis, table[table["task"] == task], TASK_COLOURS.get(task, INK))
-            axis.set_title(_task_name(task))
-        _outer_labels(axes, 2, "relative drop (%)", "")
+            axis.set_title(task_name(task))
+        outer_labels(axes, 2, "relative drop (%)", "")
         coloured = tuple(Patch(color=TASK_COLOURS.get(task, INK)) for task in tasks)
         handles = [coloured, Patch(color=RANDOM)]
         interval = f"{table['level'].iloc[0] * 100:g} % interval"
         labels = [f"overlap group masked, {interval}", "random sets of its size, mean ± sd"]
-        initials = ", ".join(f"{_initial(task)} {_task_name(task)}" for task in tasks)
-        _legend(
-            figure, handles, labels, f"{initials}; (neurons of the group); bold: dominant group"
-        )
-        _title(figure, title)
+        initials = ", ".join(f"{_initial(task)} {task_name(task)}" for task in tasks)
+        legend(figure, handles, labels, f"{initials}; (neurons of the group); bold: dominant group")
+        headline(figure, title)
     return figure
-
-
-def save(figure: Figure, stem: str | Path) -> None:
-    """Write the figure as `stem`.svg and `stem`.png, each to a temporary name and then renamed."""
-    for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
-        with written_atomically(f"{stem}{suffix}") as temporary, _styled():
-            figure.savefig(temporary, format=suffix[1:], dpi=DPI, metadata=metadata)
 
 
 def _draw_heads(axis: Axes, ranking: pd.DataFrame, shape: tuple[int, int]) -> None:
@@ -184,14 +154,14 @@ def _layer_bars(axis: Axes, shares: Mapping[str, np.ndarray]) -> None:
     for place, (task, values) in enumerate(shares.items()):
         middle = np.arange(len(values)) + (place - (len(shares) - 1) / 2) * width
         colour = TASK_COLOURS.get(task, INK)
-        axis.bar(middle, values, width, color=colour, label=_task_name(task), zorder=3)
+        axis.bar(middle, values, width, color=colour, label=task_name(task), zorder=3)
 
 
 def _layer_lines(axis: Axes, shares: Mapping[str, np.ndarray]) -> None:
     for task, values in shares.items():
         colour, marker = TASK_COLOURS.get(task, INK), TASK_MARKERS.get(task, "o")
         axis.plot(
-            values, color=colour, marker=marker, markersize=3, label=_task_name(task), zorder=3
+            values, color=colour, marker=marker, markersize=3, label=task_name(task), zorder=3
         )
 
 
@@ -205,7 +175,7 @@ def _draw_groups(axis: Axes, rows: pd.DataFrame, colour: str) -> None:
                 word, (0, place), (4, 0), textcoords="offset points", va="center", color=GREY
             )
             continue
-        face = colour if row["dominant"] else _lighter(colour)
+        face = colour if row["dominant"] else lighter(colour)
         axis.barh(place + 0.17, row["drop"], 0.42, color=face, zorder=2)
         _whisker(axis, place + 0.17, row["drop_low"], row["drop_high"])
         if row["n_trials"]:
@@ -231,79 +201,15 @@ def _whisker(axis: Axes, place: float, low: float, high: float) -> None:
 def _group_label(row: pd.Series) -> str:
     """`V+O+C (12)`, with the tasks' initials: whole names would take half of the panel."""
     tasks = row["group"].split("+")
-    name = _task_name(tasks[0]) + " only" if len(tasks) == 1 else "+".join(map(_initial, tasks))
+    name = task_name(tasks[0]) + " only" if len(tasks) == 1 else "+".join(map(_initial, tasks))
     return f"{name} ({int(row['n_neurons']):,})"
 
 
 def _initial(task: str) -> str:
-    return _task_name(task)[0].upper()
-
-
-def _in_order(tasks: Iterable[str]) -> list[str]:
-    """Known tasks in task order, then the others as they come."""
-    tasks = list(tasks)
-    return [task for task in TASK_NAMES if task in tasks] + [
-        task for task in tasks if task not in TASK_NAMES
-    ]
-
-
-def _task_name(task: str) -> str:
-    return TASK_NAMES.get(task, task)
-
-
-def _lighter(colour: str) -> tuple[float, ...]:
-    rgb = np.array(mpl.colors.to_rgb(colour))
-    return tuple(rgb + (1 - rgb) * 0.45)
+    return task_name(task)[0].upper()
 
 
 def _grid_shape(rankings: Mapping[str, pd.DataFrame]) -> tuple[int, int]:
     layers = max(int(frame["layer"].max()) for frame in rankings.values())
     heads = max(int(frame["head"].max()) for frame in rankings.values())
     return layers + 1, heads + 1
-
-
-def _panels(
-    count: int, columns: int, panel_height: float, layout: str = "constrained", **share: bool
-) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in rows of `columns`, without the surplus of the last row."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(WIDTH, panel_height * rows + 0.6), layout=layout)
-    axes = figure.subplots(rows, columns, squeeze=False, **share).ravel()
-    for surplus in axes[count:]:
-        surplus.remove()
-    for axis in axes[max(0, count - columns) : count]:
-        axis.tick_params(labelbottom=True)  # also above a gap in the last row
-    return figure, list(axes[:count])
-
-
-def _outer_labels(axes: list[Axes], columns: int, x: str, y: str) -> None:
-    for place, axis in enumerate(axes):
-        if place >= len(axes) - columns:
-            axis.set_xlabel(x)
-        if place % columns == 0:
-            axis.set_ylabel(y)
-
-
-def _legend(figure: Figure, handles: list, labels: list[str], title: str | None = None) -> None:
-    figure.legend(
-        handles,
-        labels,
-        title=title,
-        loc="outside lower center",
-        ncols=len(labels),
-        handler_map={tuple: HandlerTuple(ndivide=None, pad=0)},  # colours side by side
-    )
-
-
-def _title(figure: Figure, title: str) -> None:
-    if title:
-        figure.suptitle(title, fontsize=12)
-
-
-@contextmanager
-def _styled() -> Iterator[None]:
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        yield

@@ -3,47 +3,57 @@
 import numpy as np
 import pandas as pd
 
+from hones_core.head_utilities import check_top_heads, check_utility, utility_values
 from hones_core.schemas.heads import BASE
 
 SCORE_DECIMALS = 12  # the same drops summed in another order differ in about the 16th
-UTILITIES = ("task_metric", "target_logprob", "first_token_prob")
 
 
-def rank_heads(effects: pd.DataFrame, utility: str, top_k: int) -> pd.DataFrame:
+def rank_heads(
+    effects: pd.DataFrame, utility: str, top_k: int, screening: bool = False
+) -> pd.DataFrame:
     """The HEAD_RANKING artifact: S_t(h) = E[P(base) - P(intervened)] and the order it gives.
 
-    `utility` is one of UTILITIES. Ties are broken by the drop of the target's log-probability,
-    then by (layer, head); scores that differ only by the rounding of their sums are ties. Raises
-    ValueError for an unknown utility, a head that was not measured on exactly the base's
-    instances, or more heads asked for than there are.
+    `utility` is one of head_utilities.UTILITIES. Ties are broken by the drop of the target's
+    log-probability, then by (layer, head); scores that differ only by the rounding of their sums
+    are ties. With `screening`, heads may have been left out of some instances: their scores are
+    over those that they were measured on, and they come after all others.
+
+    Raises ValueError for an unknown utility, a head that was not measured on exactly the base's
+    instances (with `screening`: on other instances than the base's), or more heads asked for than
+    were measured on all of them.
     """
-    if utility not in UTILITIES:
-        raise ValueError(f"unknown head utility {utility!r}; known: {', '.join(UTILITIES)}")
+    check_utility(utility)
     effects = effects.sort_values("instance_id")
     is_base = effects["layer"] == BASE
-    base = effects[is_base]
+    base = effects[is_base].set_index("instance_id", drop=False)
     rows = []
     for (layer, head), group in effects[~is_base].groupby(["layer", "head"]):
-        if group["instance_id"].tolist() != base["instance_id"].tolist():
+        own = _same_instances(base, group, screening)
+        if own is None:
             raise ValueError(f"head {layer}.{head} was not measured on the same instances as base")
-        drop = _utility(base, utility) - _utility(group, utility)
-        logprob_drop = base["target_logprob"].to_numpy() - group["target_logprob"].to_numpy()
+        drop = utility_values(own, utility) - utility_values(group, utility)
+        logprob_drop = own["target_logprob"].to_numpy() - group["target_logprob"].to_numpy()
         score = round(float(drop.mean()), SCORE_DECIMALS) + 0.0  # no -0
-        rows.append((layer, head, score, logprob_drop.mean()))
-    if not 0 < top_k <= len(rows):
-        raise ValueError(f"top_heads is {top_k}, but the model has {len(rows)} heads")
-    ranking = pd.DataFrame(rows, columns=["layer", "head", "score", "logprob_drop"])
+        rows.append((layer, head, score, logprob_drop.mean(), len(group), len(group) < len(base)))
+    columns = ["layer", "head", "score", "logprob_drop", "n_samples", "screened"]
+    ranking = pd.DataFrame(rows, columns=columns)
+    check_top_heads(top_k, len(ranking), int(ranking["screened"].sum()))
     ranking = ranking.sort_values(
-        ["score", "logprob_drop", "layer", "head"], ascending=[False, False, True, True]
+        ["screened", "score", "logprob_drop", "layer", "head"],
+        ascending=[True, False, False, True, True],
     )
     ranking["rank"] = np.arange(len(ranking))
     ranking["selected"] = ranking["rank"] < top_k
     return ranking
 
 
-def _utility(frame: pd.DataFrame, utility: str) -> np.ndarray:
-    if utility == "task_metric":
-        return frame["utility"].to_numpy()
-    if utility == "target_logprob":
-        return frame["target_logprob"].to_numpy()
-    return np.exp(frame["first_token_logprob"].to_numpy())
+def _same_instances(
+    base: pd.DataFrame, group: pd.DataFrame, screening: bool
+) -> pd.DataFrame | None:
+    """The base's rows of the group's instances, in its order; None if they do not belong to it."""
+    ids = group["instance_id"].tolist()
+    if not screening:
+        return base if ids == base["instance_id"].tolist() else None
+    known = len(set(ids)) == len(ids) and set(ids) <= set(base.index)
+    return base.loc[ids] if known else None

@@ -7,13 +7,14 @@ import pandas as pd
 
 from hones_core.engine.evaluate import Evaluator, Outcome
 from hones_core.engine.interventions import Intervention, ZeroNeurons
+from hones_core.measuring import outcomes_by_chunk
 from hones_core.neuron_sets import NeuronSet
-from hones_core.progress import progress
+from hones_core.partial import Parts
 from hones_core.tasks.instances import Instance
 
 Label = TypeVar("Label")
 
-PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics")
+PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "close_call")
 
 
 def outcomes_under(
@@ -21,15 +22,26 @@ def outcomes_under(
     instances: Sequence[Instance],
     interventions: dict[Label, Intervention | None],
     score_targets: bool = False,
+    parts: Parts | None = None,
 ) -> list[tuple[Label, Outcome]]:
-    """Every instance under every intervention (None: unchanged); images are encoded once."""
-    results = []
-    chunks = evaluator.chunks(instances)
-    for chunk in progress(chunks, f"{evaluator.task_name} x {len(interventions)} settings"):
-        prepared = evaluator.prepare(chunk, score_targets)
-        for label, outcomes in evaluator.outcomes_under(prepared, interventions).items():
-            results += [(label, outcome) for outcome in outcomes]
-    return results
+    """Every instance under every intervention (None: unchanged); images are encoded once.
+
+    `parts` keeps what each chunk gave, for a job that may be killed.
+    """
+    found = outcomes_by_chunk(
+        evaluator,
+        evaluator.chunks(instances),
+        lambda: interventions,
+        f"{evaluator.task_name}, {len(interventions)} settings",
+        parts,
+        score_targets,
+    )
+    return [
+        (label, outcome)
+        for chunk in found
+        for label, outcomes in chunk.items()
+        for outcome in outcomes
+    ]
 
 
 def predict_base(evaluator: Evaluator, instances: Sequence[Instance]) -> pd.DataFrame:
@@ -53,14 +65,15 @@ def predict_masked(
     instances: Sequence[Instance],
     sets: dict[tuple, NeuronSet],
     label_columns: Sequence[str],
+    parts: Parts | None = None,
 ) -> pd.DataFrame:
     """Predictions with each set of neurons at zero, one row per set and instance.
 
     The parts of a set's label go to `label_columns`, in that order. An empty set is not run: it
-    has no effect and is reported as empty by the tables.
+    has no effect and is reported as empty by the tables. `parts` as in `outcomes_under`.
     """
     interventions = {label: ZeroNeurons.of(neurons) for label, neurons in sets.items() if neurons}
-    results = outcomes_under(evaluator, instances, interventions)
+    results = outcomes_under(evaluator, instances, interventions, parts=parts)
     rows = [
         (*label, len(sets[label]), *prediction_row(outcome).values()) for label, outcome in results
     ]

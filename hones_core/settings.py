@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -224,6 +226,16 @@ class Samples(Section):
     retrieval: Positive | None
 
 
+class HeadScreening(Section):
+    """Leaving heads out of later samples that can't be among the best."""
+
+    rule: Literal["successive_elimination"] = Field(description="how heads are left out")
+    z: Annotated[float, Field(gt=0)] = Field(description="standard errors of the bounds")
+    min_samples: Positive = Field(
+        default=32, description="samples before which no head is left out"
+    )
+
+
 class Heads(Section):
     """Head localization (METHOD 4)."""
 
@@ -231,6 +243,52 @@ class Heads(Section):
     positions: Literal["all", "last"] = Field(description="where a head is mean-replaced")
     utility: Literal["task_metric", "target_logprob", "first_token_prob"] = Field(
         description="the utility whose loss scores a head"
+    )
+    shards: Positive = Field(description="jobs that share the samples of a task")
+    joint_tasks: tuple[Literal["vqa", "caption"], ...] = Field(
+        description="tasks that ask about the same images, measured in one pass"
+    )
+    screening: HeadScreening | None = Field(
+        description="heads left out of later samples; null: all heads on all samples"
+    )
+    budgets: tuple[Positive, ...] = Field(
+        description="numbers of top heads that are mean-replaced together"
+    )
+
+    @model_validator(mode="after")
+    def _screening_sees_all_samples(self) -> "Heads":
+        if len(set(self.joint_tasks)) not in (0, 2) or (self.joint_tasks and self.screening):
+            raise ValueError("joint_tasks is empty or [vqa, caption], without screening")
+        if self.screening is not None and self.shards > 1:
+            raise ValueError("screening compares the heads on all samples: set shards to 1")
+        return self
+
+
+class GroupPatching(Section):
+    """Patching groups of neurons (METHOD 6)."""
+
+    groups_per_layer: Positive = Field(description="contiguous groups of a layer's neurons")
+    corruption: Literal["image_swap", "gaussian", "mean"] = Field(
+        description="what the corrupted run sees in the image's place"
+    )
+    noise_multiple: Annotated[float, Field(gt=0)] = Field(
+        description="gaussian: noise over the image embeddings' own standard deviation"
+    )
+
+
+class Qrnca(Section):
+    """Integrated gradients (METHOD 6)."""
+
+    steps: Positive = Field(description="points of the integral")
+    threshold: Share = Field(description="of the largest attribution, to stand out in a query")
+    max_query_share: Share = Field(description="neurons in more of the queries are dropped")
+
+
+class LlmKnowledge(Section):
+    """Log-probability that a neuron adds (METHOD 6)."""
+
+    variance: Literal["layer", "final"] = Field(
+        description="frozen variance of the final norm: that of the layer, or of the final residual"
     )
 
 
@@ -243,16 +301,61 @@ class Neurons(Section):
     aggregate: Literal["mean", "last"] = Field(description="positions of the activation rankers")
     activation: Literal["z", "gate"] = Field(description="what the activation rankers look at")
     activation_threshold: float = Field(description="a neuron is active above it (AP, APE)")
-    rankers: tuple[Literal["hones", "ma", "ap", "ape", "random"], ...] = Field(
-        min_length=1, description="rankers to compare"
+    ma_absolute: bool = Field(description="whether MA takes absolute values")
+    rankers: tuple[Literal[*CATALOGUE], ...] = Field(
+        min_length=1, description="rankers to compare; each runs on the tasks it applies to"
     )
-    random_seeds: Positive = Field(description="number of seeds of the random rankers")
+    random_seeds: Positive = Field(description="number of seeds of RandNeuron")
+    random_head_seeds: Positive = Field(description="number of seeds of HONES-RandHead")
+    token_level_samples: Positive | None = Field(
+        description="discovery instances of DLA, Group Patching, QRNCA and LLM-Knowledge; "
+        "null: those of samples"
+    )
+    group_patching: GroupPatching = Field(description="options of group_patching")
+    qrnca: Qrnca = Field(description="options of qrnca")
+    llm_knowledge: LlmKnowledge = Field(description="options of llm_knowledge")
+
+    @field_validator("rankers")
+    @classmethod
+    def _rankers_are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a ranker is listed twice")
+        return names
+
+
+class Efficiency(Section):
+    """Cost of localization (METHOD 12)."""
+
+    trials: Positive = Field(description="samples of examples, each timed by itself")
+    samples: Positive = Field(description="examples of a trial")
+
+
+class Stability(Section):
+    """Whether a ranker finds the same neurons from other samples."""
+
+    rankers: tuple[str, ...] = Field(
+        description="rankers whose order depends on the task's samples alone"
+    )
+    parts: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        description="parts of the samples, each measured once; halves are made of them"
+    )
+    draws: Positive = Field(description="random halves")
+
+    @model_validator(mode="after")
+    def _rankers_can_be_drawn(self) -> "Stability":
+        for name in self.rankers:
+            if name not in CATALOGUE or not can_be_drawn(name):
+                known = ", ".join(name for name in CATALOGUE if can_be_drawn(name))
+                raise ValueError(f"stability of {name!r} is not defined; known: {known}")
+        return self
 
 
 class Masking(Section):
     """Silencing neurons (METHOD 7)."""
 
     top_ratio: Share = Field(description="share of all neurons in a task's set")
+    ratios: tuple[Share, ...] = Field(description="shares along which the drop is followed")
+    shards: Positive = Field(description="jobs that share the samples of a task")
     bootstrap_resamples: Positive = Field(description="resamples of every interval")
 
 
@@ -287,6 +390,23 @@ class Steering(Section):
     )
 
 
+class PlantedCircuits(Section):
+    """Models whose circuits are known, on which every ranker is checked."""
+
+    seed: NotNegative = Field(description="seed of the images, of all places and random weights")
+    n_images: Positive = Field(description="images, each with one instance of every task")
+    head_samples: Positive = Field(description="instances of head localization")
+    strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=1, description="write-outs of the distractors, times a planted neuron's"
+    )
+
+    @model_validator(mode="after")
+    def _strengths_hold_the_table_s(self) -> "PlantedCircuits":
+        if 1.0 not in self.strengths:
+            raise ValueError("strengths must hold 1, that of the table planted_recovery")
+        return self
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -302,9 +422,12 @@ class Settings(Section):
     engine: Engine
     heads: Heads
     neurons: Neurons
+    efficiency: Efficiency
+    stability: Stability
     masking: Masking
     groups: Groups
     steering: Steering
+    planted: PlantedCircuits
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Settings":

@@ -117,7 +117,9 @@ def learn_scales(
         for batch in _batches(evaluator, instances, training, generator)
     ]
     curve = []
-    for step, batch in enumerate(progress(batches, f"{evaluator.task_name} steering")):
+    for step, batch in enumerate(
+        progress(batches, f"{evaluator.task_name} steering", size=len, unit="samples")
+    ):
         rate = cosine_to_tenth(training.learning_rate, step, len(batches))
         optimiser.param_groups[0]["lr"] = rate
         cross_entropy, kl = loss_terms(evaluator, bank, scales, batch, cache)

@@ -12,6 +12,12 @@ os.environ.update(
 )
 
 from hones_core.fingerprint import code_digest, versions
+from hones_core.ranker_catalogue import (
+    TOKEN_LEVEL,
+    applicable,
+    artifacts_for,
+    compares_tasks,
+)
 from hones_core.settings import SettingsError, load_settings, plain
 from hones_core.tasks.instances import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
@@ -26,12 +32,36 @@ TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
-TABLES = ["masking_drop", "masking_score", "group_drop", "steering"]
+TABLES = [
+    "masking_drop",
+    "masking_score",
+    "group_drop",
+    "steering",
+    "head_budget",
+    "ratio_drop",
+    "ranker_agreement",
+    "stability",
+]
+# Beside HONES the random order, if both are ranked.
+SWEPT_RANKERS = [
+    name for name in ("hones", "random") if name in SETTINGS.neurons.rankers
+]
 BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]
-FIGURES = ["head_scores", "layer_histogram", "group_drop"]
+FIGURES = [
+    "head_scores",
+    "layer_histogram",
+    "group_drop",
+    "head_budget",
+    "ratio_drop",
+    "ranker_agreement",
+]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
+# What the file names of one of several jobs a task end with; a single job writes the artifact.
+JOINT_TASKS = list(SETTINGS.heads.joint_tasks)
+HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
+MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
 SHIFTED_TOY = OOD.toy_scenes is not None
 
 
@@ -59,6 +89,15 @@ def model_section(name):
     fields = ("path", "revision", "family", "dtype", "device", "batch_size")
     bounds = ("min_pixels", "max_pixels")
     return {field: getattr(model, field) for field in fields + bounds}
+
+
+def head_screening(model):
+    """What screening depends on, or None: the other measurements know no ranking."""
+    heads = SETTINGS.heads
+    if heads.screening is None:
+        return None
+    top_heads = SETTINGS.model(model).top_heads
+    return {**plain(heads.screening), "utility": heads.utility, "top_heads": top_heads}
 
 
 def existing(*paths):
@@ -127,11 +166,109 @@ def instance_sources(wildcards):
     return {}
 
 
+def rankers_of(task):
+    """The rankers to compare that apply to the task."""
+    return applicable(SETTINGS.neurons.rankers, task, TASKS)
+
+
+def ranker_artifacts(wildcards):
+    """What the task's rankers read, and nothing that none of them asks for."""
+    rankers = rankers_of(wildcards.task)
+    folder = f"{RUN}/{wildcards.model}"
+    files = {
+        name: f"{folder}/{wildcards.task}/{name}.parquet"
+        for name in artifacts_for(rankers)
+    }
+    if compares_tasks(rankers):
+        files["every_task"] = [
+            f"{folder}/{task}/activation_statistics.parquet" for task in TASKS
+        ]
+    return files
+
+
+def random_seeds(ranker):
+    """The seeds of a random ranker."""
+    neurons = SETTINGS.neurons
+    counts = {"random": neurons.random_seeds, "rand_head": neurons.random_head_seeds}
+    return [SETTINGS.seed + offset for offset in range(counts[ranker])]
+
+
+def ranking_section(task):
+    """What the order of the task's neurons depends on: the options of its own rankers."""
+    rankers, neurons = rankers_of(task), SETTINGS.neurons
+    options = {
+        "ma": ("absolute_mean", neurons.ma_absolute),
+        "qrnca": ("max_query_share", neurons.qrnca.max_query_share),
+    }
+    return section(
+        rankers=rankers,
+        tasks=TASKS if compares_tasks(rankers) else [],
+        seeds={
+            name: random_seeds(name)
+            for name in ("random", "rand_head")
+            if name in rankers
+        },
+        options=dict(options[name] for name in options if name in rankers),
+    )
+
+
+def neuron_effects_section(wildcards):
+    """What measuring the effects of heads on neurons depends on."""
+    return section(
+        model=model_section(wildcards.model),
+        engine=SETTINGS.engine,
+        image_folder=image_folder(wildcards.task),
+        samples=getattr(SETTINGS.neurons.samples, wildcards.task),
+        positions=SETTINGS.heads.positions,
+        clip=SETTINGS.neurons.clip,
+        idf_tokens=SETTINGS.neurons.idf_tokens,
+    )
+
+
+def stability_section(wildcards):
+    """What the stability of the rankers' orders depends on."""
+    neurons, stability = SETTINGS.neurons, SETTINGS.stability
+    return section(
+        **neuron_effects_section(wildcards),
+        rankers=applicable(stability.rankers, wildcards.task, TASKS),
+        parts=stability.parts,
+        draws=stability.draws,
+        top_ratio=SETTINGS.masking.top_ratio,
+        seed=SETTINGS.seed,
+        aggregate=neurons.aggregate,
+        activation=neurons.activation,
+        threshold=neurons.activation_threshold,
+        group_patching=neurons.group_patching,
+        qrnca=neurons.qrnca,
+        llm_knowledge=neurons.llm_knowledge,
+        options={
+            "absolute_mean": neurons.ma_absolute,
+            "max_query_share": neurons.qrnca.max_query_share,
+        },
+    )
+
+
+def token_level_section(wildcards, **more):
+    """What a measurement depends on that is supervised by the answer's first token."""
+    neurons = SETTINGS.neurons
+    return section(
+        model=model_section(wildcards.model),
+        image_folder=image_folder(wildcards.task),
+        samples=neurons.token_level_samples or getattr(neurons.samples, wildcards.task),
+        **more,
+    )
+
+
 def per_task(artifact):
     """One artifact of every model and task, model by model."""
     return expand(
         f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
     )
+
+
+def efficiency_files(name):
+    """A file of every model's efficiency, measured on the task that all methods apply to."""
+    return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=MODELS)
 
 
 def per_model(artifact):

@@ -27,11 +27,11 @@ rule predict_group_masked:
         instances=instances,
         groups=f"{RUN}/{{model}}/overlap_groups.parquet",
     output:
-        f"{RUN}/{{model}}/{{task}}/group_predictions.parquet",
+        f"{RUN}/{{model}}/{{task}}/group_predictions{MASKING_JOB}.parquet",
     log:
-        f"{RUN}/logs/predict_group_masked/{{model}}/{{task}}.log",
+        f"{RUN}/logs/predict_group_masked/{{model}}/{{task}}{MASKING_JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_group_masked/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/predict_group_masked/{{model}}/{{task}}{MASKING_JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -45,10 +45,34 @@ rule predict_group_masked:
             random_control=SETTINGS.groups.random_control,
             seed=SETTINGS.seed,
         ),
+        shards=SETTINGS.masking.shards,
         code=lambda wc: code("predict_group_masked", wc.task),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_group_masked.py"
+
+
+if SETTINGS.masking.shards > 1:
+
+    rule gather_group_predictions:
+        input:
+            expand(
+                f"{RUN}/{{{{model}}}}/{{{{task}}}}/group_predictions/{{shard}}.parquet",
+                shard=range(SETTINGS.masking.shards),
+            ),
+        output:
+            f"{RUN}/{{model}}/{{task}}/group_predictions.parquet",
+        log:
+            f"{RUN}/logs/gather_group_predictions/{{model}}/{{task}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/gather_group_predictions/{{model}}/{{task}}.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            code=code("gather_group_predictions"),
+            env=versions(*TABLE_PACKAGES),
+        script:
+            "../workflow_scripts/gather_group_predictions.py"
 
 
 rule select_dominant_groups:

@@ -33,11 +33,13 @@ rule measure_head_effects:
         images=task_images,
         instances=instances,
     output:
-        f"{RUN}/{{model}}/{{task}}/head_effects.parquet",
+        f"{RUN}/{{model}}/{{task}}/head_effects{HEADS_JOB}.parquet",
     log:
-        f"{RUN}/logs/measure_head_effects/{{model}}/{{task}}.log",
+        f"{RUN}/logs/measure_head_effects/{{model}}/{{task}}{HEADS_JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_head_effects/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/measure_head_effects/{{model}}/{{task}}{HEADS_JOB}.tsv"
+    wildcard_constraints:
+        task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
     conda:
         "../envs/hones.yaml"
     params:
@@ -48,11 +50,75 @@ rule measure_head_effects:
             image_folder=image_folder(wc.task),
             samples=getattr(SETTINGS.heads.samples, wc.task),
             positions=SETTINGS.heads.positions,
+            screening=head_screening(wc.model),
         ),
+        shards=SETTINGS.heads.shards,
         code=lambda wc: code("measure_head_effects", wc.task),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_head_effects.py"
+
+
+if JOINT_TASKS:
+
+    rule measure_joint_head_effects:
+        input:
+            model_files,
+            photographs,
+            **{
+                task: f"{RUN}/benchmark/instances/{task}.parquet"
+                for task in JOINT_TASKS
+            },
+        output:
+            **{
+                task: f"{RUN}/{{model}}/{task}/head_effects{HEADS_JOB}.parquet"
+                for task in JOINT_TASKS
+            },
+        log:
+            f"{RUN}/logs/measure_joint_head_effects/{{model}}{HEADS_JOB}.log",
+        benchmark:
+            f"{RUN}/benchmarks/measure_joint_head_effects/{{model}}{HEADS_JOB}.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            cfg=lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=SETTINGS.data.image_folder,
+                samples={
+                    task: getattr(SETTINGS.heads.samples, task) for task in JOINT_TASKS
+                },
+                positions=SETTINGS.heads.positions,
+            ),
+            shards=SETTINGS.heads.shards,
+            code=code("measure_joint_head_effects"),
+            env=versions(*MODEL_PACKAGES),
+        script:
+            "../workflow_scripts/measure_joint_head_effects.py"
+
+
+if SETTINGS.heads.shards > 1:
+
+    rule gather_head_effects:
+        input:
+            expand(
+                f"{RUN}/{{{{model}}}}/{{{{task}}}}/head_effects/{{shard}}.parquet",
+                shard=range(SETTINGS.heads.shards),
+            ),
+        output:
+            f"{RUN}/{{model}}/{{task}}/head_effects.parquet",
+        log:
+            f"{RUN}/logs/gather_head_effects/{{model}}/{{task}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/gather_head_effects/{{model}}/{{task}}.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            code=code("gather_head_effects"),
+            env=versions(*TABLE_PACKAGES),
+        script:
+            "../workflow_scripts/gather_head_effects.py"
 
 
 rule rank_heads:
@@ -70,6 +136,7 @@ rule rank_heads:
         cfg=lambda wc: section(
             utility=SETTINGS.heads.utility,
             top_heads=SETTINGS.model(wc.model).top_heads,
+            screening=SETTINGS.heads.screening is not None,
         ),
         code=lambda wc: code("rank_heads", wc.task),
         env=versions(*TABLE_PACKAGES),

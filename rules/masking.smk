@@ -8,11 +8,11 @@ rule predict_masked:
         instances=instances,
         ranking=f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
     output:
-        f"{RUN}/{{model}}/{{task}}/masked_predictions.parquet",
+        f"{RUN}/{{model}}/{{task}}/masked_predictions{MASKING_JOB}.parquet",
     log:
-        f"{RUN}/logs/predict_masked/{{model}}/{{task}}.log",
+        f"{RUN}/logs/predict_masked/{{model}}/{{task}}{MASKING_JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_masked/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/predict_masked/{{model}}/{{task}}{MASKING_JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -23,7 +23,31 @@ rule predict_masked:
             image_folder=image_folder(wc.task),
             top_ratio=SETTINGS.masking.top_ratio,
         ),
+        shards=SETTINGS.masking.shards,
         code=lambda wc: code("predict_masked", wc.task),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_masked.py"
+
+
+if SETTINGS.masking.shards > 1:
+
+    rule gather_masked_predictions:
+        input:
+            expand(
+                f"{RUN}/{{{{model}}}}/{{{{task}}}}/masked_predictions/{{shard}}.parquet",
+                shard=range(SETTINGS.masking.shards),
+            ),
+        output:
+            f"{RUN}/{{model}}/{{task}}/masked_predictions.parquet",
+        log:
+            f"{RUN}/logs/gather_masked_predictions/{{model}}/{{task}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/gather_masked_predictions/{{model}}/{{task}}.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            code=code("gather_masked_predictions"),
+            env=versions(*TABLE_PACKAGES),
+        script:
+            "../workflow_scripts/gather_masked_predictions.py"

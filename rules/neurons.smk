@@ -16,15 +16,7 @@ rule measure_neuron_effects:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            image_folder=image_folder(wc.task),
-            samples=getattr(SETTINGS.neurons.samples, wc.task),
-            positions=SETTINGS.heads.positions,
-            clip=SETTINGS.neurons.clip,
-            idf_tokens=SETTINGS.neurons.idf_tokens,
-        ),
+        cfg=lambda wc: neuron_effects_section(wc),
         code=lambda wc: code("measure_neuron_effects", wc.task),
         env=versions(*MODEL_PACKAGES),
     script:
@@ -61,9 +53,7 @@ rule measure_activations:
 
 rule rank_neurons:
     input:
-        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
-        effects=f"{RUN}/{{model}}/{{task}}/neuron_effects.parquet",
-        activations=f"{RUN}/{{model}}/{{task}}/activation_statistics.parquet",
+        unpack(ranker_artifacts),
     output:
         f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
     log:
@@ -73,11 +63,7 @@ rule rank_neurons:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=section(
-            rankers=SETTINGS.neurons.rankers,
-            random_seeds=SETTINGS.neurons.random_seeds,
-            seed=SETTINGS.seed,
-        ),
+        cfg=lambda wc: ranking_section(wc.task),
         code=lambda wc: code("rank_neurons", wc.task),
         env=versions(*TABLE_PACKAGES),
     script:

@@ -5,7 +5,10 @@ rule tabulate_masking:
     input:
         base=per_task("base_predictions"),
         masked=per_task("masked_predictions"),
-        paper_drop=f"{PAPER}/masking_relative_drop_percent.csv",
+        paper_drop=[
+            f"{PAPER}/masking_relative_drop_percent.csv",
+            f"{PAPER}/masking_vqa_other_rankers.csv",
+        ],
         paper_score=f"{PAPER}/masking_absolute_score.csv",
     output:
         *expand(
@@ -27,6 +30,30 @@ rule tabulate_masking:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/tabulate_masking.py"
+
+
+rule tabulate_efficiency:
+    input:
+        work=efficiency_files("token_layers.parquet"),
+        seconds=efficiency_files("seconds.csv"),
+        paper=f"{PAPER}/localization_seconds_per_instance.csv",
+    output:
+        csv=f"{RUN}/tables/efficiency.csv",
+        markdown=f"{RUN}/tables/efficiency.md",
+    log:
+        f"{RUN}/logs/tabulate_efficiency.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_efficiency.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            compare_with={model.name: model.compare_with for model in SETTINGS.models}
+        ),
+        code=code("tabulate_efficiency"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_efficiency.py"
 
 
 rule tabulate_groups:
@@ -103,11 +130,7 @@ rule plot_layer_histogram:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=section(
-            tasks=TASKS,
-            top_ratio=SETTINGS.masking.top_ratio,
-            rankers=SETTINGS.neurons.rankers,
-        ),
+        cfg=section(tasks=TASKS, top_ratio=SETTINGS.masking.top_ratio),
         code=code("plot_layer_histogram"),
         env=versions("matplotlib"),
     script:
@@ -176,3 +199,31 @@ rule tabulate_false_negatives:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/tabulate_false_negatives.py"
+
+
+rule tabulate_head_screening:
+    input:
+        effects=per_task("head_effects"),
+    output:
+        expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),
+    log:
+        f"{RUN}/logs/tabulate_head_screening.log",
+    benchmark:
+        f"{RUN}/benchmarks/tabulate_head_screening.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            tasks=TASKS,
+            compare_with={model.name: model.compare_with for model in SETTINGS.models},
+            top_heads={model.name: model.top_heads for model in SETTINGS.models},
+            utility=SETTINGS.heads.utility,
+            screening=SETTINGS.heads.screening or {},
+            simulated_z=[1, 2, 3],
+            orders=100,
+            seed=SETTINGS.seed,
+        ),
+        code=code("tabulate_head_screening"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/tabulate_head_screening.py"

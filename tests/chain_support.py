@@ -19,11 +19,16 @@ def small_run(name: str, **values) -> dict:
         "heads": {
             "utility": "target_logprob",
             "samples": {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4},
+            "joint_tasks": ["vqa", "caption"],
+            "budgets": [1, 4],
         },
-        "neurons": {"random_seeds": 2},
-        "masking": {"bootstrap_resamples": 500},
+        "neurons": {"random_seeds": 2, "random_head_seeds": 1, "token_level_samples": 8},
+        "efficiency": {"trials": 2, "samples": 2},
+        "stability": {"parts": 2, "draws": 2},
+        "masking": {"bootstrap_resamples": 500, "ratios": [0.01, 0.05]},
         "groups": {"random_trials": 1},
         "steering": {"epochs": 1},
+        "planted": {"n_images": 7, "head_samples": 7, "strengths": [1.0]},
         **values,
     }
 

@@ -65,8 +65,10 @@ class Tiny:
     def layers(self):
         return self.stock.model.language_model.layers
 
-    def evaluator(self, task: str, batch_size: int = 4, max_new_tokens: int = 6) -> Evaluator:
-        return Evaluator(self.adapter, task, self.images, batch_size, max_new_tokens)
+    def evaluator(
+        self, task: str, batch_size: int = 4, max_new_tokens: int = 6, **options
+    ) -> Evaluator:
+        return Evaluator(self.adapter, task, self.images, batch_size, max_new_tokens, **options)
 
     def inputs(self, image: str, text: str):
         """What the stock processor makes of one prompt."""

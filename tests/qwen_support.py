@@ -169,3 +169,20 @@ def make_tiny_qwen(folder: Path, **sizes: int) -> Tiny:
         stock.eval(),
         StockProcessor.of(folder / "model"),
     )
+
+
+def smart_size(height: int, width: int, unit: int, least: int, most: int) -> tuple[int, int]:
+    """Rows and columns of features of an image, from Qwen2-VL's description.
+
+    `unit` is the side of a feature in pixels, `least` and `most` bound the image's area.
+    """
+    rows, columns = round(height / unit), round(width / unit)
+    area = rows * columns * unit * unit
+    if area > most:
+        scale = (most / (height * width)) ** 0.5
+        rows = max(1, int(height * scale / unit))
+        columns = max(1, int(width * scale / unit))
+    elif area < least:
+        scale = (least / (height * width)) ** 0.5
+        rows, columns = (-int(-side * scale // unit) for side in (height, width))
+    return rows, columns

@@ -4,17 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from engine_support import ENGINES
 from model_support import edited, head_edit, make_instances, stock_last_z
 
 from hones_core import artifacts
 from hones_core.attribution.hones import base_contributions, score_neurons
 from hones_core.attribution.neuron_effects import (
-    last_token_activations,
     measure_neuron_effects,
     target_directions,
     write_in_weights,
 )
+from hones_core.engine.activations import last_token_activations
 from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.fast import Limits
 from hones_core.models import load_model
 from hones_core.schemas.neurons import NEURON_EFFECTS
 
@@ -45,8 +47,9 @@ def grid_of(effects, head_layer, head, column) -> np.ndarray:
 @pytest.mark.parametrize("task", ["vqa", "caption", "retrieval"])
 @pytest.mark.parametrize("clip", ["per_sample", "after_mean"])
 @pytest.mark.parametrize("positions", ["all", "last"])
-def test_effects(tiny, tmp_path, task, clip, positions):
-    evaluator = tiny.evaluator(task, 2)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_effects(tiny, tmp_path, task, clip, positions, engine):
+    evaluator = tiny.evaluator(task, 2, engine=engine, limits=Limits(copies=2))
     instances = make_instances(task)
     effects = measure_neuron_effects(evaluator, instances, instances, HEADS, clip, positions)
     artifacts.write(tmp_path / "effects.parquet", effects, NEURON_EFFECTS, {})

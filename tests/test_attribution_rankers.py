@@ -1,22 +1,19 @@
 """Rankers: from measurements to one order over all neurons."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from hones_core import artifacts
-from hones_core.attribution.rankers import (
-    RANKERS,
-    Measurements,
-    bernoulli_entropy,
-    order,
-    rank_neurons,
-)
+from hones_core.attribution.ape import bernoulli_entropy
+from hones_core.attribution.rankers import Measurements, Options, order, rank_neurons
 from hones_core.schemas.neurons import ACTIVATION_STATISTICS, NEURON_EFFECTS, NEURON_RANKING
 
 SHAPE = (3, 4)
+ALL_TASKS = ("hones", "no_head", "ma", "ap", "ape", "random")  # without measurements of their own
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def entropy(p: float) -> float:
 
 
 def test_activation_rankers(measured, tmp_path):
-    ranking = rank_neurons(measured, list(RANKERS), seeds=[3, 4])
+    ranking = rank_neurons(measured, list(ALL_TASKS), seeds=[3, 4])
     artifacts.write(tmp_path / "ranking.parquet", ranking, NEURON_RANKING, {})
     mean = value_of(measured.activations, "mean_activation")
     share = value_of(measured.activations, "active_fraction")
@@ -84,6 +81,20 @@ def test_activation_rankers(measured, tmp_path):
     assert places(ranking, "ape") == sorted(
         neurons, key=lambda n: (-round(entropy(share[n]), 12), n)
     )
+
+
+def test_mean_of_absolute_activations(measured):
+    absolute = value_of(measured.activations, "mean_absolute")
+    measured = replace(measured, options=Options(absolute_mean=True))
+    found = places(rank_neurons(measured, ["ma"], []), "ma")
+    assert found == sorted(absolute, key=lambda n: (-absolute[n], n))
+
+
+def test_no_head_is_the_base_contribution(measured):
+    effects = measured.neuron_effects
+    base = value_of(effects[effects["head_layer"] == -1], "contribution")
+    found = places(rank_neurons(measured, ["no_head"], []), "no_head")
+    assert found == sorted(base, key=lambda n: (-base[n], n))
 
 
 def test_mirrored_shares_tie_in_entropy(measured):
@@ -154,6 +165,18 @@ def test_bernoulli_entropy():
     assert bernoulli_entropy(np.array([0.25])) == bernoulli_entropy(np.array([0.75]))
 
 
+def test_random_rankers_may_have_seeds_of_their_own(measured):
+    found = rank_neurons(measured, ["random", "ma"], {"random": [7, 9], "rand_head": [1]})
+    assert set(found.query("ranker == 'random'")["seed"]) == {7, 9}
+
+
+def test_a_missing_measurement_and_a_nan_are_named(measured):
+    with pytest.raises(ValueError, match="needs dla_scores, which was not measured"):
+        rank_neurons(measured, ["dla"], [])
+    with pytest.raises(FloatingPointError, match="NaN"):
+        order(np.array([[1.0, np.nan]]), np.zeros((1, 2)))
+
+
 def test_unknown_ranker(measured):
-    with pytest.raises(ValueError, match="known: hones, ma, ap, ape, random"):
+    with pytest.raises(ValueError, match="known: hones, no_head, rand_head"):
         rank_neurons(measured, ["best"], [0])

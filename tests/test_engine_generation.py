@@ -2,9 +2,11 @@
 
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import torch
+from engine_support import ENGINES, small_limits, watched
 from model_support import (
     edited,
     head_edit,
@@ -15,8 +17,8 @@ from model_support import (
     stock_tokens,
 )
 
-from hones_core.engine.evaluate import Evaluator, force, forced_logprobs
-from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons, applied
+from hones_core.engine.fast import Limits
+from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.models.llava import LlavaAdapter
 
 pytest_plugins = ["model_fixtures"]
@@ -24,25 +26,14 @@ pytest_plugins = ["model_fixtures"]
 N_HEADS = 4
 
 
-@pytest.fixture
-def spy(monkeypatch):
-    """Evaluator's tokens of each instance of a chunk, cut after the first end of sequence."""
-
-    def tokens(evaluator, instances) -> list[list[int]]:
-        model, seen = evaluator.adapter.model, []
-        generate = model.generate
-        with monkeypatch.context() as patch:
-            patch.setattr(model, "generate", lambda **kw: seen.append(generate(**kw)) or seen[0])
-            evaluator.outcomes(evaluator.prepare(instances))
-        return [cut(row, evaluator.generation.eos_token_id) for row in seen[0].tolist()]
-
-    return tokens
-
-
-def cut(tokens: list[int], stop) -> list[int]:
-    stops = [stop] if isinstance(stop, int) else stop
+def cut(tokens: list[int], stops: list[int]) -> list[int]:
+    """The tokens up to the first one that ends an answer."""
     ends = [place for place, token in enumerate(tokens) if token in stops]
     return tokens[: ends[0] + 1] if ends else tokens
+
+
+def tokens(evaluator, instances, intervention=None) -> list[list[int]]:
+    return [answer.tokens for answer in evaluator.results(instances, intervention)]
 
 
 def stops(tiny, evaluator) -> list[int]:
@@ -81,26 +72,28 @@ def settings():
                 yield name, MeanReplaceHead(layer, head, positions), [(layer, "heads", edit)]
 
 
-def test_tokens_are_those_of_stock_generate(tiny, spy):
+@pytest.mark.parametrize("limits", [Limits(), small_limits()], ids=["default", "small"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_tokens_are_those_of_stock_generate(tiny, monkeypatch, engine, limits):
     """Left-padded batch against single prompts, under every intervention, with early ends."""
-    evaluator = tiny.evaluator("vqa")
-    evaluator.generation.eos_token_id = stops(tiny, evaluator)
+    if engine == "plain" and limits != Limits():
+        pytest.skip("the plain path has no such limits")
+    evaluator = watched(tiny, "vqa", engine, limits=limits)
+    ends = stops(tiny, evaluator)
+    monkeypatch.setattr(tiny.adapter, "stop_ids", ends)
     instances = make_instances("vqa")
+    interventions = {name: intervention for name, intervention, _ in settings()}
+    found = evaluator.results_under(evaluator.prepare(instances), interventions)
     answers = {}
-    for name, intervention, edits in settings():
-        with applied(tiny.adapter, *([intervention] if intervention else [])):
-            found = spy(evaluator, instances)
+    for name, _, edits in settings():
         with ExitStack() as stack:
             for layer, place, edit in edits:
                 stack.enter_context(edited(tiny, layer, place, edit))
             expected = [
-                stock_tokens(
-                    tiny, item.image, evaluator.text(item), evaluator.generation.eos_token_id
-                )
-                for item in instances
+                stock_tokens(tiny, item.image, evaluator.text(item), ends) for item in instances
             ]
-        assert found == expected, name
-        answers[name] = found
+        answers[name] = [answer.tokens for answer in found[name]]
+        assert answers[name] == expected, name
     assert len({len(tokens) for tokens in answers["base"]}) > 1
     changed = [name for name in answers if answers[name] != answers["base"]]
     assert len(changed) > len(answers) / 2
@@ -111,23 +104,24 @@ def test_tokens_are_those_of_stock_generate(tiny, spy):
     )
 
 
-def test_grouped_query_attention_generates_alike(grouped, spy):
-    evaluator = grouped.evaluator("caption")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_grouped_query_attention_generates_alike(grouped, engine):
+    evaluator = watched(grouped, "caption", engine)
     instances = make_instances("caption")
+    stop = [grouped.processor.tokenizer.eos_token_id]
     for layer, head in [(0, 0), (1, 3), (2, 1)]:
-        with applied(grouped.adapter, MeanReplaceHead(layer, head)):
-            found = spy(evaluator, instances)
+        found = tokens(evaluator, instances, MeanReplaceHead(layer, head))
         with edited(grouped, layer, "heads", head_edit(head, N_HEADS)):
-            stop = [grouped.processor.tokenizer.eos_token_id]
             assert found == [
                 stock_tokens(grouped, item.image, evaluator.text(item), stop) for item in instances
             ]
 
 
-def test_the_checkpoints_own_generation_settings_do_not_leak_in(tiny, spy):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_checkpoints_own_generation_settings_do_not_leak_in(tiny, engine):
     """Greedy is greedy, whatever penalties the checkpoint's generation config asks for."""
     instances = make_instances("vqa")
-    plain = spy(tiny.evaluator("vqa"), instances)
+    plain = tokens(watched(tiny, "vqa", engine), instances)
     model = random_model()
     config = model.generation_config
     config.repetition_penalty = 50.0
@@ -137,18 +131,19 @@ def test_the_checkpoints_own_generation_settings_do_not_leak_in(tiny, spy):
     config.eos_token_id = [plain[1][1], plain[0][-1]]
     adapter = LlavaAdapter(model, tiny.adapter.tokenizer, tiny.adapter.image_processor)
     assert adapter.stop_ids == [plain[1][1], plain[0][-1]]
-    found = spy(Evaluator(adapter, "vqa", tiny.images, 4, 6), instances)
+    found = tokens(watched(replace(tiny, adapter=adapter), "vqa", engine), instances)
     assert found == [cut(row, adapter.stop_ids) for row in plain]
 
 
-def test_longest_answer_and_stripped_text(tiny, spy):
-    evaluator = tiny.evaluator("vqa", max_new_tokens=3)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_longest_answer_and_stripped_text(tiny, engine):
+    evaluator = watched(tiny, "vqa", engine, max_new_tokens=3)
     instances = make_instances("vqa")
-    tokens = spy(evaluator, instances)
-    assert {len(row) for row in tokens} == {3}
+    answers = tokens(evaluator, instances)
+    assert {len(row) for row in answers} == {3}
     outcomes = evaluator.outcomes(evaluator.prepare(instances))
     decode = tiny.processor.tokenizer.decode
-    for item, outcome, row in zip(instances, outcomes, tokens, strict=True):
+    for item, outcome, row in zip(instances, outcomes, answers, strict=True):
         assert outcome.instance_id == item.instance_id
         assert outcome.prediction == decode(row, skip_special_tokens=True).strip()
         assert outcome.utility == evaluator.task.utility(outcome.prediction, item)
@@ -169,8 +164,9 @@ def forced_by_hand(tiny, evaluator, item, target) -> list[float]:
 
 @pytest.mark.parametrize("task", ["vqa", "ocr", "caption"])
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_target_log_probabilities(tiny, task, batch_size):
-    evaluator = tiny.evaluator(task, batch_size)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_target_log_probabilities(tiny, task, batch_size, engine):
+    evaluator = tiny.evaluator(task, batch_size, engine=engine)
     instances = make_instances(task)
     outcomes = [
         outcome
@@ -186,72 +182,87 @@ def test_target_log_probabilities(tiny, task, batch_size):
 
 
 @pytest.mark.parametrize("positions", ["all", "last"])
-def test_teacher_forcing_under_a_replaced_head(tiny, positions):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_teacher_forcing_under_a_replaced_head(tiny, positions, engine):
     """'last' is the prompt's last token and the target's tokens, not the batch's last column."""
-    evaluator = tiny.evaluator("vqa")
+    evaluator = tiny.evaluator("vqa", engine=engine)
     instances = make_instances("vqa")
     prepared = evaluator.prepare(instances)
     for layer, head in [(0, 1), (1, 2)]:
-        with torch.no_grad(), applied(tiny.adapter, MeanReplaceHead(layer, head, positions)):
-            means, firsts = forced_logprobs(tiny.adapter, prepared.forced)
-        for row, item in enumerate(instances):
+        outcomes = evaluator.outcomes(prepared, MeanReplaceHead(layer, head, positions))
+        for item, outcome in zip(instances, outcomes, strict=True):
             length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
             start = None if positions == "all" else length - 1
             with edited(tiny, layer, "heads", head_edit(head, N_HEADS, start)):
                 expected = forced_by_hand(tiny, evaluator, item, item.references[0])
-            assert means[row].item() == pytest.approx(sum(expected) / len(expected), abs=1e-5)
-            assert firsts[row].item() == pytest.approx(expected[0], abs=1e-5)
+            assert outcome.target_logprob == pytest.approx(sum(expected) / len(expected), abs=1e-5)
+            assert outcome.first_token_logprob == pytest.approx(expected[0], abs=1e-5)
 
 
 @pytest.mark.parametrize("positions", ["all", "last"])
-def test_teacher_forcing_its_own_answer_agrees_with_generation(tiny, spy, positions):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_teacher_forcing_its_own_answer_agrees_with_generation(tiny, positions, engine):
     """Forced with what it generated under an intervention, the model predicts just that."""
-    evaluator = tiny.evaluator("vqa")
+    evaluator = watched(tiny, "vqa", engine)
     instances = make_instances("vqa")
-    with applied(tiny.adapter, MeanReplaceHead(0, 1, positions)):
-        answers = spy(evaluator, instances)
-        with torch.no_grad():
-            forced = force(tiny.adapter, evaluator.encode(instances), answers)
-            means, _ = forced_logprobs(tiny.adapter, forced)
-            other = [[(token + 1) % 50 for token in row] for row in answers]
-            worse, _ = forced_logprobs(
-                tiny.adapter, force(tiny.adapter, evaluator.encode(instances), other)
-            )
-    assert (means > worse).all()
+    hurt = MeanReplaceHead(0, 1, positions)
+    answers = tokens(evaluator, instances, hurt)
+    ids = [item.instance_id for item in instances]
+    evaluator.forced = dict(zip(ids, answers, strict=True))
+    own = evaluator.results(instances, hurt)
+    other = [[(token + 1) % 50 for token in row] for row in answers]
+    evaluator.forced = dict(zip(ids, other, strict=True))
+    worse = evaluator.results(instances, hurt)
     for row, item in enumerate(instances):
+        assert own[row].target_logprob > worse[row].target_logprob
+        assert own[row].tokens == worse[row].tokens == answers[row]
         length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
         start = None if positions == "all" else length - 1
         with edited(tiny, 0, "heads", head_edit(1, N_HEADS, start)):
             logits = stock_logits(tiny, item.image, evaluator.text(item), answers[row])
         assert logits[length - 1 : -1].argmax(-1).tolist() == answers[row]
+        for targets, result in ((answers, own[row]), (other, worse[row])):
+            with edited(tiny, 0, "heads", head_edit(1, N_HEADS, start)):
+                logits = stock_logits(tiny, item.image, evaluator.text(item), targets[row])
+            chosen = torch.tensor(targets[row])[:, None]
+            expected = logits[length - 1 : -1].log_softmax(-1).gather(-1, chosen)
+            assert result.target_logprob == pytest.approx(expected.mean().item(), abs=1e-5)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_broken_weights_stop_generation_and_name_the_batch(tiny, value):
-    evaluator = tiny.evaluator("vqa")
-    prepared = evaluator.prepare(make_instances("vqa"))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_broken_weights_stop_generation_and_name_the_batch(tiny, value, engine):
+    """Wherever the weights break: before anything is run, or behind what was prepared."""
+    evaluator = tiny.evaluator("vqa", engine=engine)
+    instances = make_instances("vqa")
+    prepared = evaluator.prepare(instances)
     norm = tiny.adapter.language_model.norm.weight
     before = norm[0].item()
     try:
         norm[0] = value
         with pytest.raises(FloatingPointError, match=r"float32.*vqa/0, vqa/1, vqa/2"):
-            evaluator.outcomes(prepared)
+            evaluator.outcomes(prepared, MeanReplaceHead(0, 1))
+        with pytest.raises(FloatingPointError, match=r"float32.*vqa/0, vqa/1, vqa/2"):
+            evaluator.outcomes(evaluator.prepare(instances))
     finally:
         norm[0] = before
 
 
-def test_logits_that_break_only_while_decoding_are_noticed(tiny):
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("intervention", [None, MeanReplaceHead(0, 1)], ids=["base", "head"])
+def test_logits_that_break_only_while_decoding_are_noticed(tiny, engine, intervention):
     """`generate` would take some token of NaN logits and go on."""
-    evaluator = tiny.evaluator("vqa")
-    prepared = evaluator.prepare(make_instances("vqa"))
+    evaluator = tiny.evaluator("vqa", engine=engine)
+    instances = make_instances("vqa")
+    prepared = evaluator.prepare(instances) if intervention else None
 
     def spoil(_, args):
         return (args[0] * float("nan"),) if args[0].shape[1] == 1 else None
 
-    handle = tiny.adapter.layers[1].mlp.down_proj.register_forward_pre_hook(spoil)
+    handle = tiny.adapter.layers[0].mlp.down_proj.register_forward_pre_hook(spoil)
     try:
-        with pytest.raises(FloatingPointError, match="NaN"):
-            evaluator.outcomes(prepared)
+        with pytest.raises(FloatingPointError, match=r"NaN.*vqa/0, vqa/1, vqa/2"):
+            evaluator.outcomes(prepared or evaluator.prepare(instances), intervention)
     finally:
         handle.remove()
 

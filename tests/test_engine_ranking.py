@@ -4,10 +4,19 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from model_support import edited, head_edit, instance, make_instances, stock_logits
+from engine_support import ENGINES, candidate_logits, watched
+from model_support import (
+    edited,
+    head_edit,
+    ids_in_context,
+    instance,
+    make_instances,
+    stock_logits,
+)
 
 from hones_core.engine import evaluate
-from hones_core.engine.evaluate import Evaluator, candidate_logits
+from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons, applied
 from hones_core.models import load_model
 from hones_core.tasks.retrieval import ndcg
@@ -26,58 +35,89 @@ def by_hand(tiny, evaluator, instances) -> torch.Tensor:
     )
 
 
+def margins_of(tiny, evaluator, item, logits) -> tuple[list[float], float]:
+    """logit(Yes) - logit(No) of each candidate, and log p(Yes) of the positive."""
+    yes, no = (ids_in_context(tiny, evaluator.text(item), word)[0] for word in ("Yes", "No"))
+    margins = [(row[yes] - row[no]).item() for row in logits]
+    return margins, logits[item.positive_index].log_softmax(-1)[yes].item()
+
+
 def settings(n_heads):
-    yield "base", (), None
+    yield "base", None, None
     for layer in range(2):
         for head in range(n_heads):
             for positions, start in (("all", None), ("last", -1)):
                 intervention = MeanReplaceHead(layer, head, positions)
                 edit = (layer, "heads", head_edit(head, n_heads, start))
-                yield f"head {layer}.{head} {positions}", (intervention,), edit
+                yield f"head {layer}.{head} {positions}", intervention, edit
     index = torch.tensor([2, 11])
-    yield "zeroed", (ZeroNeurons({1: index}),), (1, "z", lambda z: z.index_fill(-1, index, 0))
+    yield "zeroed", ZeroNeurons({1: index}), (1, "z", lambda z: z.index_fill(-1, index, 0))
 
     def double(z):
         z[..., index] *= 2
         return z
 
-    yield "scaled", (ScaleNeurons({0: (index, torch.ones(2))}),), (0, "z", double)
+    yield "scaled", ScaleNeurons({0: (index, torch.ones(2))}), (0, "z", double)
 
 
-def test_logits_equal_the_full_prompts(tiny):
+# Rows that the candidates of a query share: one for all, some, and one each.
+ROWS = [("fast", 1), ("fast", 2), ("fast", 5), ("fast", 100), ("plain", 1)]
+
+
+@pytest.fixture(scope="module")
+def stock(tiny) -> dict[str, torch.Tensor]:
+    """Logits of every candidate's full prompt under every intervention."""
+    evaluator, instances, found = tiny.evaluator("retrieval"), make_instances("retrieval"), {}
+    for name, _, edit in settings(4):
+        with edited(tiny, *edit) if edit else nullcontext():
+            found[name] = by_hand(tiny, evaluator, instances)
+    return found
+
+
+@pytest.mark.parametrize(("engine", "candidate_rows"), ROWS)
+def test_logits_equal_the_full_prompts(tiny, stock, engine, candidate_rows):
     """Queries with different numbers of candidates, of very different length, in one chunk."""
-    evaluator = tiny.evaluator("retrieval")
+    limits = Limits(copies=5, candidate_rows=candidate_rows)
+    evaluator = watched(tiny, "retrieval", engine, limits=limits)
     instances = make_instances("retrieval")
     assert len({len(item.candidates) for item in instances}) == 3
+    lengths = {len(tiny.inputs("0.png", evaluator.text(i))["input_ids"][0]) for i in instances}
+    assert max(lengths) - min(lengths) > 10
     prepared = evaluator.prepare(instances)
-    assert (prepared.lengths.max() - prepared.lengths.min()).item() > 10
-    expected = {}
-    for name, interventions, edit in settings(4):
-        with edited(tiny, *edit) if edit else nullcontext():
-            expected[name] = by_hand(tiny, evaluator, instances)
-        for rows_at_once in (1, 5, 100):
-            with torch.no_grad(), applied(tiny.adapter, *interventions):
-                found = candidate_logits(tiny.adapter, prepared, rows_at_once)
-            difference = (found - expected[name]).abs().max().item()
-            assert difference < 1e-5 * (1 + expected[name].abs().max().item()), name
-    changed = [not torch.allclose(e, expected["base"], atol=1e-3) for e in expected.values()]
-    assert sum(changed) == len(expected) - 1 == 18  # every intervention does something
+    interventions = {name: intervention for name, intervention, _ in settings(4)}
+    together = evaluator.results_under(prepared, interventions)
+    for name, intervention in interventions.items():
+        found = candidate_logits(evaluator, prepared, intervention)
+        difference = (found - stock[name]).abs().max().item()
+        assert difference < 1e-5 * (1 + stock[name].abs().max().item()), name
+        start = 0
+        for item, ranked in zip(instances, together[name], strict=True):
+            own = stock[name][start : start + len(item.candidates)]
+            start += len(item.candidates)
+            margins, logprob = margins_of(tiny, evaluator, item, own)
+            assert ranked.margins == pytest.approx(margins, abs=1e-5), name
+            assert ranked.positive_logprob == pytest.approx(logprob, abs=1e-5), name
+    changed = [not torch.allclose(e, stock["base"], atol=1e-3) for e in stock.values()]
+    assert sum(changed) == len(stock) - 1 == 18  # every intervention does something
 
 
-def test_grouped_query_attention_and_a_third_layer(grouped):
-    evaluator = grouped.evaluator("retrieval", 3)
+@pytest.mark.parametrize(("engine", "candidate_rows"), ROWS)
+def test_grouped_query_attention_and_a_third_layer(grouped, engine, candidate_rows):
+    limits = Limits(candidate_rows=candidate_rows)
+    evaluator = watched(grouped, "retrieval", engine, 3, limits=limits)
     instances = make_instances("retrieval")
     prepared = evaluator.prepare(instances)
     for positions, start in (("all", None), ("last", -1)):
-        with torch.no_grad(), applied(grouped.adapter, MeanReplaceHead(1, 3, positions)):
-            found = candidate_logits(grouped.adapter, prepared, 3)
+        found = candidate_logits(evaluator, prepared, MeanReplaceHead(1, 3, positions))
         with edited(grouped, 1, "heads", head_edit(3, 4, start)):
             expected = by_hand(grouped, evaluator, instances)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_outcomes_follow_from_the_logits(tiny):
-    evaluator = tiny.evaluator("retrieval", 7)
+@pytest.mark.parametrize(("engine", "candidate_rows"), ROWS)
+def test_outcomes_follow_from_the_logits(tiny, engine, candidate_rows):
+    limits = Limits(candidate_rows=candidate_rows)
+    evaluator = tiny.evaluator("retrieval", 7, engine=engine, limits=limits)
     instances = make_instances("retrieval")
     tokenizer = tiny.processor.tokenizer
     outcomes = [
@@ -103,11 +143,12 @@ def test_outcomes_follow_from_the_logits(tiny):
         assert outcome.first_token_logprob == outcome.target_logprob
 
 
-def test_batch_size_changes_no_outcome(tiny):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batch_size_changes_no_outcome(tiny, engine):
     instances = make_instances("retrieval", 5)
     found = []
     for batch_size in (1, 4, 9, 64):
-        evaluator = tiny.evaluator("retrieval", batch_size)
+        evaluator = tiny.evaluator("retrieval", batch_size, engine=engine)
         outcomes = [
             o
             for chunk in evaluator.chunks(instances)
@@ -118,12 +159,14 @@ def test_batch_size_changes_no_outcome(tiny):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_agrees_with_the_full_prompts_in_it(tiny, dtype):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_half_precision_agrees_with_the_full_prompts_in_it(tiny, dtype, engine):
     adapter = load_model(str(tiny.folder), "llava", dtype, "cpu")
-    evaluator = Evaluator(adapter, "retrieval", tiny.images, 4)
+    evaluator = Evaluator(adapter, "retrieval", tiny.images, 4, engine=engine, close_margin=0.0)
     item = make_instances("retrieval")[0]
-    with torch.no_grad(), applied(adapter, MeanReplaceHead(0, 1, "last")):
-        shared = candidate_logits(adapter, evaluator.prepare([item]), 4)
+    hurt = MeanReplaceHead(0, 1, "last")
+    shared = candidate_logits(evaluator, evaluator.prepare([item]), hurt)
+    with torch.no_grad(), applied(adapter, hurt):
         whole = evaluator.encode([item] * 4, item.candidates)
         plain = adapter.logits(adapter.hidden_states(whole)[:, -1])
     assert shared.dtype == torch.float32
@@ -131,21 +174,26 @@ def test_half_precision_agrees_with_the_full_prompts_in_it(tiny, dtype):
     assert (shared - plain).abs().max().item() < (0.01 if dtype == "float16" else 0.08) * scale
 
 
-def test_no_pass_is_larger_than_the_batch_size(tiny):
-    evaluator = tiny.evaluator("retrieval", 4)
+@pytest.mark.parametrize(("engine", "copies"), [("plain", 1), ("fast", 1), ("fast", 3)])
+def test_no_pass_is_larger_than_the_batch_size(tiny, engine, copies):
+    """On the fast engine each of its copies may have that many rows."""
+    limits = Limits(copies=copies, candidate_rows=2)
+    evaluator = tiny.evaluator("retrieval", 4, engine=engine, limits=limits, close_margin=0.0)
+    heads = {head: MeanReplaceHead(0, head) for head in range(4)}
     rows = []
-    handle = tiny.adapter.layers[0].register_forward_pre_hook(
+    handle = tiny.adapter.layers[1].register_forward_pre_hook(
         lambda _, args: rows.append(args[0].shape[0])
     )
     try:
-        for chunk in evaluator.chunks(make_instances("retrieval")):
-            evaluator.outcomes(evaluator.prepare(chunk))
+        for chunk in evaluator.chunks(make_instances("retrieval", 6)):
+            evaluator.outcomes_under(evaluator.prepare(chunk), heads | {"base": None})
     finally:
         handle.remove()
-    assert max(rows) <= 4
+    assert max(rows) == 4 * copies
 
 
-def test_no_candidate_is_hidden_among_others_with_one_word_in_common(tiny):
+@pytest.mark.parametrize(("engine", "candidate_rows"), ROWS)
+def test_no_candidate_is_hidden_among_others_with_one_word_in_common(tiny, engine, candidate_rows):
     """The shared prefix may end inside the candidates; it leaves each at least one token."""
     item = instance(
         "retrieval",
@@ -153,37 +201,39 @@ def test_no_candidate_is_hidden_among_others_with_one_word_in_common(tiny):
         candidates=("a red star", "a red star a red star", "a red"),
         positive_index=0,
     )
-    evaluator = tiny.evaluator("retrieval")
-    with torch.no_grad():
-        found = candidate_logits(tiny.adapter, evaluator.prepare([item]), 4)
+    evaluator = watched(tiny, "retrieval", engine, limits=Limits(candidate_rows=candidate_rows))
+    found = candidate_logits(evaluator, evaluator.prepare([item]))
     expected = by_hand(tiny, evaluator, [item])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_common_prefix_leaves_a_token_to_every_row():
-    assert evaluate._common_prefix([[1, 2, 3], [1, 2, 4], [1, 2, 3, 5]]) == 2
-    assert evaluate._common_prefix([[1, 2], [1, 2, 4]]) == 1
-    assert evaluate._common_prefix([[1, 2]]) == 1
-    assert evaluate._common_prefix([[3, 2], [1, 2]]) == 0
+    assert evaluate.common_prefix([[1, 2, 3], [1, 2, 4], [1, 2, 3, 5]]) == 2
+    assert evaluate.common_prefix([[1, 2], [1, 2, 4]]) == 1
+    assert evaluate.common_prefix([[1, 2]]) == 1
+    assert evaluate.common_prefix([[3, 2], [1, 2]]) == 0
 
 
 def test_a_candidate_that_holds_the_image_placeholder(tiny):
     candidates = ("a red star", "an <image> of a star")
     item = instance("retrieval", 1, candidates=candidates, positive_index=0)
-    with pytest.raises(ValueError, match=r"placeholder.*retrieval/1"):
+    with pytest.raises(ValueError, match=r"retrieval/1.*placeholder"):
         tiny.evaluator("retrieval").prepare([item])
 
 
-def test_yes_and_no_must_differ_in_context(tiny, monkeypatch):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_yes_and_no_must_differ_in_context(tiny, monkeypatch, engine):
     monkeypatch.setattr(tiny.adapter, "answer_ids", lambda prompt, word: [7, ord(word[0])])
     with pytest.raises(ValueError, match="start with the same token in context"):
-        tiny.evaluator("retrieval").prepare(make_instances("retrieval"))
+        watched(tiny, "retrieval", engine).results(make_instances("retrieval"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_broken_candidate_is_an_error_that_names_the_query(tiny, value):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_broken_candidate_is_an_error_that_names_the_query(tiny, value, engine):
     """Even where only one negative's logits break, and not the positive's."""
-    evaluator = tiny.evaluator("retrieval")
+    limits = Limits(candidate_rows=4)  # a row for each of the four candidates, on both engines
+    evaluator = tiny.evaluator("retrieval", engine=engine, limits=limits)
     prepared = evaluator.prepare(make_instances("retrieval", 1))
 
     def spoil(_, args):
@@ -195,6 +245,6 @@ def test_a_broken_candidate_is_an_error_that_names_the_query(tiny, value):
     handle = tiny.adapter.language_model.norm.register_forward_pre_hook(spoil)
     try:
         with pytest.raises(FloatingPointError, match=r"logits.*retrieval/0"):
-            evaluator.outcomes(prepared)
+            evaluator.outcomes(prepared, MeanReplaceHead(0, 1))
     finally:
         handle.remove()

@@ -9,7 +9,8 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 
-from hones_core.figures import TASK_COLOURS, group_bars, head_heatmap, layer_histogram, save
+from hones_core.figure_style import TASK_COLOURS, save
+from hones_core.figures import group_bars, head_heatmap, layer_histogram
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 
@@ -111,7 +112,7 @@ def test_layer_histogram_counts_the_top_neurons(layers):
 
 def test_layer_histogram_with_a_ranker_of_one_task():
     rankings = {"vqa": neurons(0, rankers=(("hones", 1), ("dla", 1))), "ocr": neurons(1)}
-    assert "dla" in panels(layer_histogram(rankings, n_selected=20))
+    assert "DLA" in panels(layer_histogram(rankings, n_selected=20))
 
 
 def test_group_bars_are_sorted_and_marked():

@@ -8,6 +8,7 @@ import pytest
 from model_support import edited, head_edit, make_instances, stock_answer
 
 from hones_core import artifacts
+from hones_core.engine.joint import JointEvaluator
 from hones_core.head_ranking import rank_heads
 from hones_core.heads import measure_head_effects
 from hones_core.schemas.heads import HEAD_EFFECTS, HEAD_RANKING
@@ -32,9 +33,10 @@ def test_every_head_on_every_instance(tiny, tmp_path, task):
 
 
 @pytest.mark.parametrize("positions", ["all", "last"])
-def test_utilities_are_those_of_stock_generation(tiny, positions):
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_utilities_are_those_of_stock_generation(tiny, positions, engine):
     """The references are what one head's disruption makes the model say, so that utilities vary."""
-    evaluator = tiny.evaluator("ocr", 2)
+    evaluator = tiny.evaluator("ocr", 2, engine=engine)
     start = None if positions == "all" else -1
     instances = make_instances("ocr")
 
@@ -59,7 +61,7 @@ def test_utilities_are_those_of_stock_generation(tiny, positions):
 def effects_frame(values: dict) -> pd.DataFrame:
     """{(layer, head): [(utility, target log-probability, first log-probability), ...]}"""
     rows = [
-        (layer, head, f"i{sample}", *triple)
+        (layer, head, f"i{sample}", *triple, False)
         for (layer, head), samples in values.items()
         for sample, triple in enumerate(samples)
     ]
@@ -147,3 +149,20 @@ def test_refusals():
             rank_heads(frame, "task_metric", top_k)
     with pytest.raises(ValueError, match=r"head 0\.0 was not measured"):
         rank_heads(frame.drop(index=2), "task_metric", 2)
+
+
+def test_tasks_measured_together_are_as_apart(tiny):
+    samples = {"vqa": make_instances("vqa", 4), "caption": make_instances("caption", 3)}
+    evaluators = [tiny.evaluator(task) for task in samples]
+    together = measure_head_effects(
+        JointEvaluator(evaluators), [one for own in samples.values() for one in own]
+    )
+    for evaluator in evaluators:
+        own = samples[evaluator.task_name]
+        rows = together[together["instance_id"].isin([one.instance_id for one in own])]
+        keys = ["layer", "head", "instance_id"]
+        found, expected = (
+            frame.sort_values(keys, ignore_index=True)
+            for frame in (rows, measure_head_effects(evaluator, own))
+        )
+        pd.testing.assert_frame_equal(found, expected, atol=1e-5)

@@ -35,8 +35,9 @@ def without(tiny, neurons) -> Tiny:
 
 
 @pytest.mark.parametrize("neurons", [NEURONS, EVERYTHING], ids=["some", "all"])
-def test_masking_is_a_model_without_the_columns(tiny, neurons):
-    evaluator = tiny.evaluator("vqa", 2)
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_masking_is_a_model_without_the_columns(tiny, neurons, engine):
+    evaluator = tiny.evaluator("vqa", 2, engine=engine)
     instances = make_instances("vqa")
     copied = without(tiny, neurons)
     frame = predict_masked(evaluator, instances, {("x", 0): neurons}, LABELS)

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 import torch
-from model_support import random_model
-from qwen_support import random_qwen
+from model_support import pictures, prompts, random_model, stock_logits
+from qwen_support import random_qwen, save_qwen
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from hones_core.models import load_model
 from hones_core.models.adapter import ModelError
@@ -174,6 +175,28 @@ def test_shape_of_a_model_with_grouped_query_attention(tiny_qwen):
     assert (adapter.n_layers, adapter.n_heads, adapter.head_dim, adapter.n_neurons) == (2, 4, 8, 24)
     assert adapter.layers[0].self_attn.k_proj.out_features == 2 * 8
     assert torch.equal(adapter.unembedding, tiny_qwen.stock.lm_head.weight)
+
+
+def test_unembedding_tied_to_the_embeddings(tmp_path):
+    """As in Qwen2.5-VL-3B, whose weights hold no lm_head."""
+    config = random_qwen().config
+    config.tie_word_embeddings = True
+    save_qwen(Qwen2_5_VLForConditionalGeneration(config), tmp_path)
+    assert not any("lm_head" in name for name in load_file(tmp_path / WEIGHTS))
+    adapter = load_model(str(tmp_path), "qwen2_5_vl", device="cpu")
+    assert adapter.unembedding is adapter.model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize(("dtype", "step"), [("float16", 2**-10), ("bfloat16", 2**-7)])
+def test_half_precision_is_near(tiny_qwen, dtype, step):
+    half = load_model(str(tiny_qwen.folder), "qwen2_5_vl", dtype, "cpu")
+    pair = prompts(tiny_qwen)[:1]
+    with torch.no_grad():
+        batch = half.encode(pictures(tiny_qwen, pair), [text for _, text in pair])
+        logits = half.logits(half.hidden_states(batch))
+    assert batch.embeddings.dtype == half.dtype
+    expected = stock_logits(tiny_qwen, *pair[0])
+    assert (logits[0] - expected).abs().max() < 30 * step * expected.abs().max()
 
 
 def test_tokenizer_without_chat_template(qwen_folder):

@@ -16,17 +16,12 @@ from model_support import (
     stock_tokens,
 )
 from PIL import Image
-from qwen_support import LEAST, MERGE, MOST, PATCH
-from transformers import (
-    DynamicCache,
-    Qwen2_5_VLProcessor,
-    Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
-)
+from qwen_support import LEAST, MERGE, MOST, PATCH, smart_size
+from transformers import DynamicCache, Qwen2_5_VLProcessor
 from transformers.utils import is_torchvision_available
 
-from hones_core.engine.evaluate import force, forced_logprobs, greedy_config
 from hones_core.engine.interventions import MeanReplaceHead, applied
+from hones_core.engine.plain import force, forced_logprobs, greedy_config
 from hones_core.models import load_model
 from hones_core.models.adapter import Batch, ModelError, counted_positions, following_positions
 
@@ -122,6 +117,8 @@ def test_inputs_are_those_of_the_stock_processor(tiny_qwen):
     reason="the full processor, with videos, needs torchvision, which is not installed",
 )
 def test_inputs_are_those_of_the_full_processor(tiny_qwen):
+    from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
     pairs = prompts(tiny_qwen)
     images, texts = pictures(tiny_qwen, pairs), [text for _, text in pairs]
     full = Qwen2_5_VLProcessor(
@@ -205,21 +202,6 @@ def test_a_cached_continuation_in_parts(tiny_qwen, batch_size, cuts):
     torch.testing.assert_close(torch.cat(parts, 1)[real], whole[real], **CLOSE)
 
 
-def smart_size(height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of features of an image, from Qwen2-VL's description."""
-    unit = PATCH * MERGE
-    rows, columns = round(height / unit), round(width / unit)
-    area = unit * unit
-    if rows * columns * area > MOST:
-        scale = (MOST / (height * width)) ** 0.5
-        rows = max(1, int(height * scale / unit))
-        columns = max(1, int(width * scale / unit))
-    elif rows * columns * area < LEAST:
-        scale = (LEAST / (height * width)) ** 0.5
-        rows, columns = (-int(-side * scale // unit) for side in (height, width))
-    return rows, columns
-
-
 @pytest.mark.parametrize(
     ("height", "width"),
     [(16, 16), (1, 1), (3, 5), (17, 23), (8, 80), (9, 400), (333, 500), (13, 12), (20, 20)],
@@ -227,7 +209,7 @@ def smart_size(height: int, width: int) -> tuple[int, int]:
 def test_image_tokens_of_odd_resolutions(tiny_qwen, height, width):
     adapter = tiny_qwen.adapter
     inputs = adapter.inputs([Image.new("RGB", (width, height))], [adapter.prompt("What?")])
-    rows, columns = smart_size(height, width)
+    rows, columns = smart_size(height, width, PATCH * MERGE, LEAST, MOST)
     count = int((inputs["input_ids"] == adapter.image_token).sum())
     assert count == rows * columns == int(inputs["mm_token_type_ids"].sum())
     assert inputs["image_grid_thw"].tolist() == [[1, rows * MERGE, columns * MERGE]]
@@ -364,28 +346,6 @@ def test_teacher_forcing(tiny_qwen):
         logprobs = logits.double().log_softmax(-1)[torch.arange(len(ids)), ids]
         assert means[row].item() == pytest.approx(logprobs.mean().item(), abs=1e-5)
         assert firsts[row].item() == pytest.approx(logprobs[0].item(), abs=1e-5)
-
-
-@pytest.mark.parametrize("batch_size", [1, 8])
-def test_ranking_behind_a_shared_image(tiny_qwen, batch_size):
-    """Candidates continue the cached prefix, whose image takes fewer positions than tokens."""
-    evaluator, instances = tiny_qwen.evaluator("retrieval", batch_size), make_instances("retrieval")
-    outcomes = [
-        outcome
-        for chunk in evaluator.chunks(instances)
-        for outcome in evaluator.outcomes(evaluator.prepare(chunk))
-    ]
-    for item, outcome in zip(instances, outcomes, strict=True):
-        texts = [evaluator.text(item, candidate) for candidate in item.candidates]
-        yes, no = (ids_in_context(tiny_qwen, texts[0], word)[0] for word in ("Yes", "No"))
-        rows = [stock_logits(tiny_qwen, item.image, text)[-1] for text in texts]
-        scores = [(row[yes] - row[no]).item() for row in rows]
-        assert (
-            outcome.prediction == item.candidates[max(range(len(scores)), key=scores.__getitem__)]
-        )
-        assert outcome.utility == evaluator.task.utility(scores, item)
-        logprob = rows[item.positive_index].log_softmax(-1)[yes].item()
-        assert outcome.target_logprob == pytest.approx(logprob, abs=1e-5)
 
 
 def test_bounds_of_the_images_sizes(tiny_qwen):

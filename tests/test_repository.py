@@ -44,7 +44,15 @@ def test_the_library_knows_nothing_of_snakemake_and_holds_no_pickle(path):
 
 
 @pytest.mark.parametrize(
-    "script", ["build_records", "build_splits", "rank_heads", "rank_neurons", "tabulate_steering"]
+    "script",
+    [
+        "build_records",
+        "build_splits",
+        "rank_heads",
+        "rank_neurons",
+        "tabulate_steering",
+        "tabulate_efficiency",
+    ],
 )
 def test_steps_without_a_model_do_not_load_torch(script):
     for file in code_digest(f"workflow_scripts/{script}.py"):

@@ -15,6 +15,14 @@ from workflow_support import (
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {"tabulate_groups", "plot_group_drop", "tabulate_steering"}
 
+TOKEN_LEVEL_STEPS = (
+    "measure_dla",
+    "measure_group_patching",
+    "measure_qrnca",
+    "measure_llm_knowledge",
+)
+EFFICIENCY = {"measure_efficiency/vqa", "tabulate_efficiency"}
+
 # Not part of the default target.
 ON_DEMAND = ("ood_benchmark", "results/toy/benchmark/text_erased_images.parquet")
 
@@ -30,12 +38,18 @@ AFTER_TOP_SETS = (
 def every_model_step(task: str) -> set[str]:
     """All steps of one task up to its masked predictions, and what shows them."""
     steps = ("predict_base", "measure_head_effects", "rank_heads", "measure_neuron_effects")
-    steps += ("measure_activations", "rank_neurons", "predict_masked")
-    return {f"{step}/{task}" for step in steps} | {
-        "tabulate_masking",
-        "plot_head_scores",
-        "plot_layer_histogram",
-    }
+    steps += ("measure_activations", "measure_random_heads", "measure_gaussian_heads")
+    jobs = {f"{step}/{task}" for step in steps} | ranked_and_masked(*TASKS) | {"plot_head_scores"}
+    if task == "vqa":
+        jobs |= {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS} | EFFICIENCY
+    return jobs
+
+
+def ranked_and_masked(*tasks: str) -> set[str]:
+    """From these tasks' rankings on. Those of all tasks change with one task's activations, because
+    MMNeuron compares them."""
+    jobs = {f"{step}/{task}" for step in ("rank_neurons", "predict_masked") for task in tasks}
+    return jobs | {"tabulate_masking", "plot_layer_histogram"}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +90,54 @@ def test_the_masked_share_re_runs_neither_head_nor_neuron_scores(complete, edit)
         "tabulate_masking",
         "plot_layer_histogram",
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "tasks", "measured"),
+    [
+        ("ma_absolute: false", "ma_absolute: true", TASKS, set()),
+        ("max_query_share: 0.3 ", "max_query_share: 0.4 ", ("vqa",), set()),
+        ("steps: 20 ", "steps: 10 ", ("vqa",), {"measure_qrnca/vqa"} | EFFICIENCY),
+        ("threshold: 0.2 ", "threshold: 0.3 ", ("vqa",), {"measure_qrnca/vqa"}),
+        ("variance: layer ", "variance: final ", ("vqa",), {"measure_llm_knowledge/vqa"}),
+        (
+            "groups_per_layer: 10 ",
+            "groups_per_layer: 5 ",
+            ("vqa",),
+            {"measure_group_patching/vqa"} | EFFICIENCY,
+        ),
+        (
+            "token_level_samples: null ",
+            "token_level_samples: 50 ",
+            ("vqa",),
+            {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS},
+        ),
+        (
+            "random_head_seeds: 3 ",
+            "random_head_seeds: 2 ",
+            TASKS,
+            {f"measure_random_heads/{task}" for task in TASKS},
+        ),
+        ("trials: 10 ", "trials: 5 ", (), EFFICIENCY),
+    ],
+)
+def test_an_option_of_a_ranker_re_runs_its_own_measurement(
+    complete, edit, old, new, tasks, measured
+):
+    edit("config.yaml", old, new)
+    ranked = AFTER_TOP_SETS | ranked_and_masked(*tasks) if tasks else set()
+    assert planned(complete) == ranked | measured
+
+
+def test_a_shorter_list_of_rankers_measures_nothing_anew(complete):
+    overlay = write_config(complete, "few.yaml", {"neurons": {"rankers": ["hones", "random"]}})
+    found = planned(complete, "--configfile", overlay)
+    assert found == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
+
+
+def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete, edit):
+    edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
+    assert planned(complete) == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
 
 
 def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
@@ -156,11 +218,61 @@ def test_the_number_of_resamples_re_runs_no_model(complete, edit):
     assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES}
 
 
+def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):
+    edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
+    assert planned(complete) == {"planted_recovery"}
+
+
 def test_steering_values_re_run_steering_only(complete, edit):
     edit("config.yaml", "kl_weight: 0.05", "kl_weight: 0.1")
     assert planned(complete) == {"tabulate_steering"} | {
         f"{step}/{task}" for step in ("learn_steering_scales", "predict_steered") for task in TASKS
     }
+
+
+HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}
+NOT_AFTER_HEADS = {
+    f"{step}/{task}" for step in ("predict_base", "measure_activations") for task in TASKS
+}
+
+
+@pytest.mark.parametrize("changed", ["z: 2", "z: 3, min_samples: 64"])
+def test_screening_re_runs_what_head_effects_are_for(complete, edit, changed):
+    edit(
+        "config.yaml",
+        "screening: null ",
+        f"screening: {{rule: successive_elimination, {changed}}} ",
+    )
+    planned_now = planned(complete)
+    assert planned_now >= HEAD_STEPS | {f"measure_neuron_effects/{task}" for task in TASKS}
+    assert not planned_now & (NOT_AFTER_HEADS | {"tabulate_head_screening"})
+
+
+def test_without_screening_the_utility_of_heads_measures_none_anew(complete, edit):
+    edit("config.yaml", "utility: task_metric ", "utility: target_logprob ")
+    planned_now = planned(complete)
+    assert {f"rank_heads/{task}" for task in TASKS} <= planned_now
+    assert not planned_now & {f"measure_head_effects/{task}" for task in TASKS}
+    assert planned(complete, "head_screening") - planned_now == {
+        "tabulate_head_screening",
+        "head_screening",
+    }
+
+
+def test_more_jobs_for_the_heads_re_run_what_head_effects_are_for(complete, edit):
+    edit("config.yaml", "shards: 1                   # jobs per task; the", "shards: 3 # jobs; the")
+    planned_now = planned(complete)
+    assert planned_now >= HEAD_STEPS | {f"gather_head_effects/{task}" for task in TASKS}
+    assert not planned_now & NOT_AFTER_HEADS
+
+
+def test_more_jobs_for_masking_re_run_masking_only(complete, edit):
+    edit("config.yaml", "shards: 1                   # jobs per task, of", "shards: 3 # jobs, of")
+    planned_now = planned(complete)
+    steps = ("predict_masked", "gather_masked_predictions")
+    steps += ("predict_group_masked", "gather_group_predictions")
+    assert planned_now >= {f"{step}/{task}" for step in steps for task in TASKS}
+    assert not planned_now & (HEAD_STEPS | {f"rank_neurons/{task}" for task in TASKS})
 
 
 def test_a_touched_input_of_equal_content_re_runs_nothing(complete):

@@ -1,5 +1,8 @@
 """What the scripts that run a model share: opening it, and reading their task's instances."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,13 +14,26 @@ from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.seeding import seeded_order
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import Limits
+from hones_core.engine.selfcheck import check_model
+from hones_core.engine.sizing import plan_evaluator
 from hones_core.models import load_model
+from hones_core.models.loading import choose_device
+from hones_core.partial import Parts, input_state
 from hones_core.schemas.benchmark import INSTANCES
+from hones_core.shards import shard_of, shard_provenance
 from hones_core.tasks.instances import Instance
+from workflow_scripts.step import provenance
 
 
-def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
-    """The rule's model on `task`, or the rule's own, with as many threads as the rule was given."""
+def open_evaluator(
+    snakemake: Any, task: str | None = None, instances: Sequence[Instance] | None = None
+) -> Evaluator:
+    """The rule's model on `task`, or the rule's own, with as many threads as the rule was given.
+
+    The model is checked first. Chunk sizes that the configuration leaves open are planned from the
+    memory that is free and the lengths of the instances (None: all of the rule's). Raises
+    ModelError for a model that does not behave as the engine relies on.
+    """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(snakemake.threads)
@@ -25,19 +41,29 @@ def open_evaluator(snakemake: Any, task: str | None = None) -> Evaluator:
     model = dict(cfg["model"])
     batch_size = model.pop("batch_size")
     engine = cfg.get("engine", {})
-    limits = {"copies": "interventions_at_once", "decode_rows": "decode_rows"}
-    limits["candidate_rows"] = "candidate_rows"
-    chosen = {name: engine[key] for name, key in limits.items() if engine.get(key) is not None}
-    return Evaluator(
-        load_model(**model),
+    adapter = load_model(**model)
+    check_model(adapter, engine.get("path", "fast"))
+    evaluator = Evaluator(
+        adapter,
         task or snakemake.wildcards.task,
         cfg["image_folder"],
-        batch_size or 16,
+        batch_size or 1,
         **cfg.get("decoding", {}),
         engine=engine.get("path", "fast"),
-        limits=Limits(**chosen),
+        limits=Limits(candidate_rows=engine.get("candidate_rows", Limits.candidate_rows)),
         close_margin=engine.get("close_margin"),
     )
+    if instances is None:
+        instances = to_instances(artifacts.read(snakemake.input.instances, INSTANCES))
+    plan_evaluator(
+        evaluator,
+        instances,
+        answered="decoding" in cfg,
+        batch_size=batch_size,
+        copies=engine.get("interventions_at_once") if engine else 1,
+        decode_rows=engine.get("decode_rows"),
+    )
+    return evaluator
 
 
 def read_instances(
@@ -48,16 +74,52 @@ def read_instances(
     A smaller sample is always part of a larger one. Raises ValueError when fewer exist than are
     asked for.
     """
-    frame = artifacts.read(snakemake.input.instances, INSTANCES)
-    instances = to_instances(frame)
+    task, folder = snakemake.wildcards.task, snakemake.params.cfg["image_folder"]
+    return choose_instances(snakemake.input.instances, task, splits, samples, folder)
+
+
+def choose_instances(
+    path: str, task: str, splits: tuple[str, ...], samples: int | None, image_folder: str
+) -> list[Instance]:
+    """As `read_instances`, from an INSTANCES artifact."""
+    instances = to_instances(artifacts.read(path, INSTANCES))
     found = [instance for split in splits for instance in instances if instance.split == split]
     if samples is not None:
         if samples > len(found):
             raise ValueError(
-                f"{samples} {snakemake.wildcards.task} instances are asked for, but {splits} hold "
+                f"{samples} {task} instances are asked for, but {splits} hold "
                 f"only {len(found)}; lower the number in the config"
             )
         chosen = set(seeded_order([i.instance_id for i in found], 0, "samples")[:samples])
         found = [instance for instance in found if instance.instance_id in chosen]
-    require_images(snakemake.params.cfg["image_folder"], [instance.image for instance in found])
+    require_images(image_folder, [instance.image for instance in found])
     return found
+
+
+def own_share(
+    snakemake: Any, evaluator: Evaluator, instances: list[Instance]
+) -> tuple[list[Instance], dict[str, Any]]:
+    """Those of the instances that this job measures, all if it has no shard; its provenance."""
+    shard = int(snakemake.wildcards.get("shard", 0)), snakemake.params.shards
+    chunks = evaluator.chunks(instances)
+    ids = [[instance.instance_id for instance in chunk] for chunk in chunks]
+    return shard_of(chunks, shard), shard_provenance(provenance(snakemake), ids, shard)
+
+
+@contextmanager
+def kept_parts(snakemake: Any) -> Iterator[Parts]:
+    """Where a long job keeps what it has finished: beside its output, until that is written.
+
+    The parts depend on all that the artifact's provenance names, on the content of the rule's
+    inputs, and on where the numbers are rounded.
+    """
+    device = choose_device(snakemake.params.cfg["model"]["device"])
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    key = {
+        **provenance(snakemake),
+        "inputs": {str(path): input_state(path) for path in snakemake.input},
+        "computed_on": [name, snakemake.threads],
+    }
+    parts = Parts(Path(snakemake.output[0]).with_suffix(".partial"), key)
+    yield parts
+    parts.remove()

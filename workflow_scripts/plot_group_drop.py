@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hones_core import artifacts
-from hones_core.figures import group_bars, save
+from hones_core.figure_style import save
+from hones_core.figures import group_bars
 from hones_core.schemas.tables import GROUP_DROP
 from workflow_scripts.step import step
 

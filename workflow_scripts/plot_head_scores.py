@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hones_core import artifacts
-from hones_core.figures import head_heatmap, save
+from hones_core.figure_style import save
+from hones_core.figures import head_heatmap
 from hones_core.schemas.heads import HEAD_RANKING
 from workflow_scripts.step import step
 

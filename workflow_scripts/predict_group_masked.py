@@ -4,13 +4,19 @@ from hones_core import artifacts
 from hones_core.masking import predict_masked
 from hones_core.neuron_sets import group_sets
 from hones_core.schemas.masking import GROUP_PREDICTIONS, OVERLAP_GROUPS
-from workflow_scripts.model_step import open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import (
+    kept_parts,
+    open_evaluator,
+    own_share,
+    read_instances,
+)
+from workflow_scripts.step import step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
     instances = read_instances(snakemake, ("development", "test"))
     evaluator = open_evaluator(snakemake)
+    instances, made_by = own_share(snakemake, evaluator, instances)
     sets = group_sets(
         artifacts.read(snakemake.input.groups, OVERLAP_GROUPS),
         snakemake.wildcards.task,
@@ -20,7 +26,8 @@ with step(snakemake):
         random_control=cfg["random_control"],
         seed=cfg["seed"],
     )
-    predictions = predict_masked(evaluator, instances, sets, ("group", "trial"))
-    split = {instance.instance_id: instance.split for instance in instances}
-    predictions["split"] = predictions["instance_id"].map(split)
-    artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, provenance(snakemake))
+    with kept_parts(snakemake) as parts:
+        predictions = predict_masked(evaluator, instances, sets, ("group", "trial"), parts)
+        split = {instance.instance_id: instance.split for instance in instances}
+        predictions["split"] = predictions["instance_id"].map(split)
+        artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, made_by)

@@ -13,6 +13,6 @@ with step(snakemake):
     ood_set = snakemake.wildcards.ood_set
     instances = to_instances(artifacts.read(snakemake.input.instances, OOD_INSTANCES))
     require_images(snakemake.params.cfg["image_folder"], [i.image for i in instances])
-    evaluator = open_evaluator(snakemake, OOD_SETS[ood_set].task)
+    evaluator = open_evaluator(snakemake, OOD_SETS[ood_set].task, instances)
     predictions = predict_ood(evaluator, ood_set, instances)
     artifacts.write(snakemake.output[0], predictions, OOD_PREDICTIONS, provenance(snakemake))

@@ -8,5 +8,5 @@ from workflow_scripts.step import provenance, step
 with step(snakemake):
     cfg = snakemake.params.cfg
     effects = artifacts.read(snakemake.input.effects, HEAD_EFFECTS)
-    ranking = rank_heads(effects, cfg["utility"], cfg["top_heads"])
+    ranking = rank_heads(effects, cfg["utility"], cfg["top_heads"], cfg["screening"])
     artifacts.write(snakemake.output[0], ranking, HEAD_RANKING, provenance(snakemake))

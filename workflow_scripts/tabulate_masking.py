@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 7: drop and score with each ranker's top neurons silenced."""
+"""The paper's Tables 1, 2 and 7: drop and score with each ranker's top neurons silenced."""
 
 from pathlib import Path
 
@@ -17,9 +17,10 @@ with step(snakemake):
     masked = read_per_task(snakemake, "masked", MASKED_PREDICTIONS)
     tables = (
         ("drop", masking_drop, MASKING_DROP, snakemake.input.paper_drop),
-        ("score", masking_score, MASKING_SCORE, snakemake.input.paper_score),
+        ("score", masking_score, MASKING_SCORE, [snakemake.input.paper_score]),
     )
     for name, tabulate, schema, paper in tables:
-        table = tabulate(base, masked, paper=pd.read_csv(paper), **common_arguments(snakemake))
+        paper = pd.concat([pd.read_csv(path) for path in paper])
+        table = tabulate(base, masked, paper=paper, **common_arguments(snakemake))
         stem = Path(snakemake.output[name]).with_suffix("")
         write_table(table, schema, stem, provenance(snakemake))

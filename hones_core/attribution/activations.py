@@ -34,7 +34,8 @@ def measure_activations(
     sums = np.zeros((3, adapter.n_layers, adapter.n_neurons))  # z̄, |z̄|, 1[z̄ > threshold]
     chunks = evaluator.prompt_chunks(instances)
     with torch.inference_mode():
-        for chunk in progress(chunks, f"{evaluator.task_name} activations"):
+        label = f"{evaluator.task_name} activations"
+        for chunk in progress(chunks, label, size=len, unit="samples"):
             batch = evaluator.encode(chunk)
             mask = batch.attention_mask
 

@@ -3,7 +3,21 @@
 import numpy as np
 import pandas as pd
 
+from hones_core.attribution.measurements import Measurements, Scores, grid
 from hones_core.schemas.heads import BASE
+
+
+def score(measured: Measurements, seed: int) -> Scores:
+    """Head-conditioned write-in drops, weighted by the heads' scores; ties by |E[c]|; [L, m]."""
+    effects = measured.need("neuron_effects")
+    scores = score_neurons(effects, selected_weights(measured.need("head_ranking")))
+    return scores, np.abs(base_contributions(effects))
+
+
+def selected_weights(head_ranking: pd.DataFrame) -> dict[tuple[int, int], float]:
+    """{(layer, head): S_t(h)} of the selected heads."""
+    selected = head_ranking[head_ranking["selected"]]
+    return {(row.layer, row.head): row.score for row in selected.itertuples(index=False)}
 
 
 def score_neurons(effects: pd.DataFrame, head_weights: dict[tuple[int, int], float]) -> np.ndarray:
@@ -29,7 +43,4 @@ def score_neurons(effects: pd.DataFrame, head_weights: dict[tuple[int, int], flo
 
 def base_contributions(effects: pd.DataFrame) -> np.ndarray:
     """E[c] of the unchanged model, [L, m]: the score of HONES-NoHead and the tie-breaker."""
-    base = effects[effects["head_layer"] == BASE]
-    grid = np.zeros((base["layer"].max() + 1, base["neuron"].max() + 1))
-    grid[base["layer"], base["neuron"]] = base["contribution"]
-    return grid
+    return grid(effects[effects["head_layer"] == BASE], "contribution")

@@ -1,6 +1,6 @@
 """Write-in contributions of neurons, and their drop when a head is disrupted (METHOD 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,13 +10,32 @@ from torch import Tensor
 from hones_core.attribution.targets import InverseDocumentFrequency, target_direction
 from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import MeanReplaceHead
-from hones_core.models.adapter import Adapter
-from hones_core.progress import progress
+from hones_core.engine.interventions import GaussianHead, Intervention, MeanReplaceHead
+from hones_core.measuring import chunks_to_sum
+from hones_core.models.adapter import Adapter, Batch
+from hones_core.partial import Parts
 from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
 CLIPS = ("per_sample", "after_mean")
+
+# What disrupts a head (layer, head) of a batch, whose rows are the given instances.
+Disruption = Callable[[int, int, Sequence[Instance], Batch], Intervention]
+
+
+def mean_replacement(positions: str = "all") -> Disruption:
+    """The head replaced by the mean of the layer's others (METHOD 4)."""
+    return lambda layer, head, instances, batch: MeanReplaceHead(layer, head, positions)
+
+
+def gaussian_noise(positions: str = "all", seed: int = 0) -> Disruption:
+    """Noise of the head's own standard deviation (METHOD 6), drawn for each instance."""
+
+    def disrupt(layer: int, head: int, instances: Sequence[Instance], batch: Batch) -> GaussianHead:
+        samples = [instance.instance_id for instance in instances]
+        return GaussianHead(layer, head, batch.attention_mask, samples, seed, positions)
+
+    return disrupt
 
 
 def write_in_weights(adapter: Adapter, directions: Tensor) -> Tensor:
@@ -52,29 +71,33 @@ def measure_neuron_effects(
     clip: str = "per_sample",
     positions: str = "all",
     idf_tokens: str = "all",
+    disruption: Disruption | None = None,
+    parts: Parts | None = None,
 ) -> pd.DataFrame:
     """The NEURON_EFFECTS artifact: E[c] of the base run and E[c], E[Δc] for each head.
 
-    `clip` 'per_sample' gives E[max(0, c - c_h)], 'after_mean' max(0, E[c] - E[c_h]). Only layers
-    from the disrupted head's on are stored: before it the drop is exactly 0. `documents` are all
-    instances of the discovery split, over which document frequencies are counted.
+    `disruption` is what is done to a head: by default mean replacement at `positions`. `clip`
+    'per_sample' gives E[max(0, c - c_h)], 'after_mean' max(0, E[c] - E[c_h]). Only layers from the
+    disrupted head's on are stored: before it the drop is exactly 0. `documents` are all instances
+    of the discovery split, over which document frequencies are counted. `parts` keeps the sums so
+    far, for a job that may be killed; they are added in the same order in any case.
     """
     if clip not in CLIPS:
         raise ValueError(f"unknown clip {clip!r}; known: {', '.join(CLIPS)}")
+    disruption = disruption or mean_replacement(positions)
     adapter = evaluator.adapter
     shape = (adapter.n_layers, adapter.n_neurons)
     sums = {head: np.zeros((2, *shape)) for head in [(BASE, BASE), *heads]}  # of c, of the drop
-    interventions = {place: MeanReplaceHead(*place, positions) for place in heads}
     with torch.inference_mode():
         directions = target_directions(evaluator, instances, documents, idf_tokens)
-        start = 0
-        label = f"{evaluator.task_name} neuron effects"
-        for chunk in progress(evaluator.prompt_chunks(instances), label):
+        label = f"{evaluator.task_name} neuron effects, {len(heads)} heads"
+        chunks = evaluator.prompt_chunks(instances)
+        for start, chunk in chunks_to_sum(chunks, sums, label, parts):
             activations = LastTokenActivations(evaluator, chunk)
             weights = write_in_weights(adapter, directions[start : start + len(chunk)])
-            start += len(chunk)
             base = activations.base * weights
             sums[BASE, BASE][0] += _sum(base)
+            interventions = {place: disruption(*place, chunk, activations.batch) for place in heads}
             for place, disrupted in activations.under(interventions):
                 contribution = disrupted * weights
                 sums[place][0] += _sum(contribution)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import together
-from hones_core.engine.interventions import Intervention, applied, recorded_activations
+from hones_core.engine.interventions import Change, Intervention, applied, recorded_activations
 from hones_core.engine.replay import replay, trace
 from hones_core.engine.segments import prompt_segment
 from hones_core.models.adapter import Adapter, Batch
@@ -39,17 +39,22 @@ class LastTokenActivations:
     def under(self, interventions: Mapping[Label, Intervention]) -> Iterator[tuple[Label, Tensor]]:
         """Each intervention with its activations, [B, L, m]; not always in the given order."""
         adapter = self.evaluator.adapter
-        if self.traced is None:
-            for label, intervention in interventions.items():
-                with applied(adapter, intervention):
-                    yield label, last_token_activations(adapter, self.batch)
-            return
         changes = {label: list(one.changes(adapter)) for label, one in interventions.items()}
+        for label in list(changes):
+            if self.traced is None or self._beyond_the_trace(changes[label]):
+                with applied(adapter, interventions[label]):
+                    yield label, last_token_activations(adapter, self.batch)
+                del changes[label]
         for labels in together(changes, self.evaluator.limits.copies):
             with recorded_activations(adapter, _last) as records:
-                replay(adapter, self.traced, [changes[label] for label in labels])
+                replay(adapter, self.traced, [changes[label] for label in labels], keep_keys=False)
             for copy, label in enumerate(labels):
                 yield label, self._stacked(records, copy)
+
+    def _beyond_the_trace(self, changes: Sequence[Change]) -> bool:
+        """Whether they need all positions of the top layer, of which the last alone is traced."""
+        top = self.evaluator.adapter.n_layers - 1
+        return any(change.whole and change.layer == top for change in changes)
 
     def _stacked(self, records: Sequence[Tensor | None], copy: int) -> Tensor:
         """One copy's rows; the layers that were not run again are those of the base."""
@@ -72,4 +77,5 @@ def last_token_activations(adapter: Adapter, batch: Batch) -> Tensor:
 
 
 def _last(z: Tensor) -> Tensor:
-    return z[:, -1].float()
+    """A copy: a view would keep the activations of all positions in memory."""
+    return z[:, -1].float().clone()

@@ -72,7 +72,10 @@ class DecodePool:
 
 
 def decode(adapter: Adapter, waiting: Sequence[Waiting]) -> dict[Hashable, Decoded]:
-    """Greedy continuation of all rows until a stop token or the end of their room."""
+    """Greedy continuation of all rows until a stop token or the end of their room.
+
+    Takes the keys and values out of `waiting`.
+    """
     rows = _Rows(adapter, waiting)
     while rows.step():
         pass
@@ -98,6 +101,8 @@ class _Rows:
                 torch.cat([_pad(part.keys_values[layer][which], width, 2) for part in waiting])
                 for which in (0, 1)
             )
+            for part in waiting:  # copied: let go before the next layer's are made
+                part.keys_values[layer] = None
             self.caches.append(GrowingCache(keys, values, room))
         self.stop = torch.tensor(adapter.stop_ids, device=self.tokens.device)
         self.results = {
@@ -124,10 +129,9 @@ class _Rows:
         )
         with applied_by_rows(self.adapter, self._groups()):
             states = run_step(self.adapter, embeddings, segment, self.caches)
-        top = self.adapter.logits(states[:, 0]).topk(2, dim=-1)
-        self.tokens = choose(top.values, top.indices)
-        margins = (top.values[:, 0] - top.values[:, 1]).tolist()
-        for name, token, margin in zip(self.names, self.tokens.tolist(), margins, strict=True):
+        self.tokens, margins = choose(self.adapter.logits(states[:, 0]))
+        chosen = zip(self.names, self.tokens.tolist(), margins.tolist(), strict=True)
+        for name, token, margin in chosen:
             result = self.results[name]
             result.tokens.append(token)
             result.margin = min(result.margin, margin)
@@ -158,10 +162,13 @@ class _Rows:
             cache.keep(kept)
 
 
-def choose(values: Tensor, indices: Tensor) -> Tensor:
-    """The greedy token of `topk(2)`: of equal logits the lower id, as argmax takes it."""
-    tied = values[:, 0] == values[:, 1]
-    return torch.where(tied, indices.amin(-1), indices[:, 0])
+def choose(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Greedy tokens [...] of logits [..., V], and by how much each is chosen.
+
+    Of equal logits the lowest id is taken, as `generate` does, however many are equal.
+    """
+    first, second = logits.topk(2, dim=-1).values.unbind(-1)
+    return logits.argmax(-1), first - second
 
 
 def _pad(values: Tensor, width: int, dim: int) -> Tensor:

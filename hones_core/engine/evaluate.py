@@ -8,6 +8,7 @@ so that base and intervened results are paired (METHOD 13).
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from PIL import Image
 from hones_core.benchmark.images import open_image
 from hones_core.engine import fast, plain
 from hones_core.engine.interventions import Change, Intervention, applied
+from hones_core.engine.memory import Part, run_parts, trace_parts
 from hones_core.engine.results import Answer, Ranked
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.tasks import get_task
@@ -53,11 +55,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A chunk of instances, ready to run; `traced` is None on the plain path."""
+    """A chunk of instances, ready to run.
+
+    `parts` is None on the plain path; else the chunk as it was traced, in one part unless memory
+    ran out. The parts may be divided further while the chunk is run.
+    """
 
     instances: Sequence[Instance]
     score_targets: bool
-    traced: fast.TracedAnswers | fast.TracedCandidates | None
+    parts: list[Part] | None
 
 
 class Evaluator:
@@ -90,6 +96,7 @@ class Evaluator:
         self.engine = engine
         self.limits = limits or fast.Limits()
         self.close_margin = CLOSE_MARGINS[adapter.dtype] if close_margin is None else close_margin
+        self.fitting: int | None = None  # samples that fit at once, known when memory has run out
 
     def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
         """The instances in fixed chunks for `prepare`, in the given order.
@@ -113,14 +120,9 @@ class Evaluator:
         """
         if self.engine == "plain":
             return Prepared(instances, score_targets, None)
-        with torch.inference_mode(), _named(instances):
-            if self.task.KIND == "ranking":
-                return Prepared(instances, score_targets, self._trace_candidates(instances))
-            targets = self._targets(instances) if score_targets else None
-            traced = fast.trace_answers(
-                self.adapter, self.encode(instances), targets, self.max_new_tokens, self.limits
-            )
-            return Prepared(instances, score_targets, traced)
+        with torch.inference_mode(), instances_named(instances):
+            trace = partial(self._trace, score_targets)
+            return Prepared(instances, score_targets, trace_parts(self, instances, trace))
 
     def outcomes(
         self, prepared: Prepared, intervention: Intervention | None = None
@@ -133,21 +135,21 @@ class Evaluator:
     ) -> dict[Label, list[Outcome]]:
         """One outcome per instance under every intervention (None: the unchanged model).
 
-        Raises FloatingPointError, naming the instances, if a logit is NaN or infinite.
+        When memory runs out, less is done at once (see `engine.memory`). Raises FloatingPointError,
+        naming the instances, if a logit is NaN or infinite, and NotEnoughMemoryError for an
+        instance that does not fit alone.
         """
-        with torch.inference_mode(), _named(prepared.instances):
-            if prepared.traced is None:
+        with torch.inference_mode(), instances_named(prepared.instances):
+            if prepared.parts is None:
                 return {
                     label: self._plain_outcomes(prepared, intervention)
                     for label, intervention in interventions.items()
                 }
-            found = self._fast_results(prepared, interventions)
+            run = partial(self._part_outcomes, prepared, interventions)
+            trace = partial(self._trace, prepared.score_targets)
+            found = run_parts(self, prepared.parts, run, trace, len(interventions))
             return {
-                label: [
-                    self._settled(instance, result, prepared, interventions[label])
-                    for instance, result in zip(prepared.instances, results, strict=True)
-                ]
-                for label, results in found.items()
+                label: [one for part in found for one in part[label]] for label in interventions
             }
 
     def text(self, instance: Instance, candidate: str | None = None) -> str:
@@ -163,27 +165,55 @@ class Evaluator:
         """The prompts of the instances with their images (retrieval: the positive candidate)."""
         chosen = candidates or [None] * len(instances)
         texts = [self.text(*pair) for pair in zip(instances, chosen, strict=True)]
-        return self.adapter.encode(self._images(instances), texts)
+        return self.adapter.encode(self.images(instances), texts)
 
     def target_ids(self, instance: Instance) -> list[list[int]]:
         """Token ids of each target text, in the context of the prompt (METHOD 3)."""
         prompt = self.text(instance)
         return [self.adapter.answer_ids(prompt, text) for text in self.task.targets(instance)]
 
-    def _images(self, instances: Sequence[Instance]) -> list[Image.Image]:
+    def images(self, instances: Sequence[Instance]) -> list[Image.Image]:
+        """The instances' images, opened."""
         return [open_image(self.image_folder, instance.image) for instance in instances]
 
     def _targets(self, instances: Sequence[Instance]) -> list[list[int]]:
         return [self.target_ids(instance)[0] for instance in instances]
 
-    def _fast_results(
-        self, prepared: Prepared, interventions: Mapping[Label, Intervention | None]
+    def _trace(
+        self, score_targets: bool, instances: Sequence[Instance]
+    ) -> fast.TracedAnswers | fast.TracedCandidates:
+        if self.task.KIND == "ranking":
+            return self._trace_candidates(instances)
+        targets = self._targets(instances) if score_targets else None
+        batch = self.encode(instances)
+        return fast.trace_answers(self.adapter, batch, targets, self.max_new_tokens, self.limits)
+
+    def _part_outcomes(
+        self,
+        prepared: Prepared,
+        interventions: Mapping[Label, Intervention | None],
+        part: Part,
+    ) -> dict[Label, list[Outcome]]:
+        found = self.fast_results(part.traced, interventions)
+        return {
+            label: [
+                self.settled(instance, result, prepared, interventions[label])
+                for instance, result in zip(part.instances, results, strict=True)
+            ]
+            for label, results in found.items()
+        }
+
+    def fast_results(
+        self,
+        traced: fast.TracedAnswers | fast.TracedCandidates,
+        interventions: Mapping[Label, Intervention | None],
     ) -> dict[Label, list]:
+        """What the fast engine finds for what was traced, before close calls are settled."""
         run = fast.rankings_under if self.task.KIND == "ranking" else fast.answers_under
         changes = {label: _changes(self.adapter, one) for label, one in interventions.items()}
-        return run(self.adapter, prepared.traced, changes, self.limits, self.close_margin)
+        return run(self.adapter, traced, changes, self.limits, self.close_margin)
 
-    def _settled(
+    def settled(
         self,
         instance: Instance,
         result: Answer | Ranked,
@@ -209,7 +239,7 @@ class Evaluator:
             else:
                 targets = self._targets(instances) if prepared.score_targets else None
                 texts = [self.text(instance) for instance in instances]
-                prompts = plain.Prompts(self._images(instances), texts, targets)
+                prompts = plain.Prompts(self.images(instances), texts, targets)
                 results = plain.answers(self.adapter, prompts, self.max_new_tokens)
         return [self._outcome(*pair) for pair in zip(instances, results, strict=True)]
 
@@ -233,7 +263,7 @@ class Evaluator:
 
     def _query(self, instance: Instance) -> plain.Query:
         texts = [self.text(instance, candidate) for candidate in instance.candidates]
-        image = self._images([instance])[0]
+        image = self.images([instance])[0]
         return plain.Query(image, texts, instance.positive_index, self._yes_no(instance))
 
     def _yes_no(self, instance: Instance) -> tuple[int, int]:
@@ -250,7 +280,7 @@ class Evaluator:
         for row, instance in enumerate(instances):
             texts = [self.text(instance, candidate) for candidate in instance.candidates]
             prompts = [self.adapter.tokenizer(text)["input_ids"] for text in texts]
-            shared = _common_prefix(prompts)
+            shared = common_prefix(prompts)
             own = [ids[shared:] for ids in prompts]
             if any(self.adapter.image_token in suffix for suffix in own):
                 raise ValueError(
@@ -263,7 +293,7 @@ class Evaluator:
             spans.append((row, start, stop))
         return fast.trace_candidates(
             self.adapter,
-            _cut(whole, spans),
+            cut_batch(whole, spans),
             suffixes,
             [instance.positive_index for instance in instances],
             self._yes_no(instances[0]),
@@ -276,7 +306,7 @@ def _changes(adapter: Adapter, intervention: Intervention | None) -> list[Change
 
 
 @contextmanager
-def _named(instances: Iterable[Instance]) -> Iterator[None]:
+def instances_named(instances: Iterable[Instance]) -> Iterator[None]:
     """Name the instances in an error about numbers that are not finite."""
     try:
         yield
@@ -293,7 +323,7 @@ def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]
     return chunks
 
 
-def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     """Length of the longest common prefix, leaving at least one token to every row."""
     first, last = min(rows), max(rows)  # the lexicographic extremes differ earliest
     length = 0
@@ -302,7 +332,7 @@ def _common_prefix(rows: Sequence[Sequence[int]]) -> int:
     return min(length, min(len(row) for row in rows) - 1)
 
 
-def _cut(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
+def cut_batch(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
     """Rows of the batch cut to (row, start, stop), left-padded to a common width."""
     width = max(stop - start for _, start, stop in spans)
 

@@ -18,7 +18,7 @@ from hones_core.engine.interventions import Change
 from hones_core.engine.replay import KeysValues, Replay, Trace, replay, trace
 from hones_core.engine.results import Answer, Ranked
 from hones_core.engine.segments import (
-    Tree,
+    PROMPT_END,
     answer_segment,
     candidate_segment,
     grow,
@@ -56,11 +56,18 @@ class _Paths:
 
 @dataclass(frozen=True)
 class TracedAnswers:
-    """A chunk of prompts with drafts and targets behind them, traced."""
+    """A chunk of questions with drafts and targets behind them, traced.
+
+    Question n is asked in row owners[n] of the prompts. above[n] are the nodes between the row's
+    prompt and the answer: none, but where several questions share a prompt's beginning.
+    draft_nodes[n] are those of the draft's tokens that are input.
+    """
 
     traced: Trace
     prompt: Batch
-    trees: list[Tree]
+    owners: Tensor
+    above: list[list[int]]
+    draft_nodes: list[list[int]]
     drafts: list[list[int]]
     draft_paths: _Paths
     target_paths: _Paths | None
@@ -69,11 +76,16 @@ class TracedAnswers:
 
 @dataclass(frozen=True)
 class TracedCandidates:
-    """A chunk of queries, traced: for each query its candidates' (row, read) in the segment."""
+    """A chunk of queries, traced.
+
+    For each query: its candidates' (row, read) in the segment, the positive, and the others, one of
+    each kind.
+    """
 
     traced: Trace
     places: list[list[tuple[int, int]]]
     positives: list[int]
+    others: list[list[int]]
     yes_no: tuple[int, int]
 
 
@@ -85,18 +97,63 @@ def trace_answers(
     limits: Limits,
 ) -> TracedAnswers:
     """Answer the prompts by the unchanged model, and trace prompts, answers and targets."""
-    drafts = _base_answers(adapter, batch, max_new_tokens, limits)
-    wanted = [[draft[:-1]] for draft in drafts]
-    for row, target in enumerate(targets or []):
-        wanted[row].append(list(target[:-1]))
-    trees = [grow(sequences) for sequences in wanted]
-    traced = trace(adapter, [answer_segment(adapter, batch, trees)])
+    drafts = base_answers(adapter, batch, max_new_tokens, limits)
+    questions = [Question(row, [], draft) for row, draft in enumerate(drafts)]
+    return trace_questions(adapter, batch, questions, targets, max_new_tokens)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question behind row `owner` of a batch of prompts or of their beginnings.
+
+    rest: the prompt's remaining tokens; draft: the unchanged model's answer.
+    """
+
+    owner: int
+    rest: list[int]
+    draft: list[int]
+
+
+def trace_questions(
+    adapter: Adapter,
+    batch: Batch,
+    questions: Sequence[Question],
+    targets: Sequence[Sequence[int]] | None,
+    max_new_tokens: int,
+) -> TracedAnswers:
+    """Trace a batch with all its rows' questions, their drafts and targets (or None) behind it."""
+    sequences: list[list[list[int]]] = [[] for _ in batch.input_ids]
+    places = []
+    for index, question in enumerate(questions):
+        own = sequences[question.owner]
+        places.append(len(own))
+        own.append([*question.rest, *question.draft[:-1]])
+        if targets is not None:
+            own.append([*question.rest, *targets[index][:-1]])
+    trees = [grow(row) for row in sequences]
+    above, draft_nodes, target_nodes = [], [], []
+    for question, place in zip(questions, places, strict=True):
+        paths, n = trees[question.owner].paths, len(question.rest)
+        above.append(paths[place][:n])
+        draft_nodes.append(paths[place][n:])
+        target_nodes.append(paths[place + 1][n:] if targets is not None else [])
     device = adapter.device
-    draft_paths = _paths(drafts, [tree.paths[0] for tree in trees], device)
-    target_paths = None
-    if targets is not None:
-        target_paths = _paths(targets, [tree.paths[1] for tree in trees], device)
-    return TracedAnswers(traced, batch, trees, drafts, draft_paths, target_paths, max_new_tokens)
+    answering: list[set[int]] = [set() for _ in trees]
+    for question, *nodes in zip(questions, above, draft_nodes, target_nodes, strict=True):
+        before, draft, target = nodes
+        answering[question.owner] |= {before[-1] if before else PROMPT_END, *draft, *target}
+    drafts = [question.draft for question in questions]
+    return TracedAnswers(
+        traced=trace(adapter, [answer_segment(adapter, batch, trees, answering)]),
+        prompt=batch,
+        owners=torch.tensor([question.owner for question in questions], device=device),
+        above=above,
+        draft_nodes=draft_nodes,
+        drafts=drafts,
+        draft_paths=_paths(drafts, above, draft_nodes, device),
+        target_paths=None if targets is None else _paths(targets, above, target_nodes, device),
+        max_new_tokens=max_new_tokens,
+    )
 
 
 def answers_under(
@@ -147,6 +204,7 @@ def trace_candidates(
         traced,
         [[(row, read_of[row, node]) for row, node in own] for own in places],
         list(positives),
+        [_others(*query) for query in zip(suffixes, positives, strict=True)],
         yes_no,
     )
 
@@ -161,7 +219,7 @@ def rankings_under(
     """Every query's ranking under every intervention; no changes stand for the unchanged model."""
     found: dict[Label, list[Ranked]] = {}
     for labels in together(interventions, limits.copies):
-        run = _run(adapter, chunk.traced, [interventions[label] for label in labels])
+        run = _run(adapter, chunk.traced, [interventions[label] for label in labels], False)
         states = run.final[1].unflatten(0, (run.copies, -1))
         for label, own in zip(labels, states, strict=True):
             found[label] = _ranked(adapter, chunk, own, close_margin)
@@ -186,10 +244,12 @@ class _Verified:
     first_logprob: float
 
 
-def _run(adapter: Adapter, traced: Trace, changes: Sequence[Sequence[Change]]) -> Replay:
+def _run(
+    adapter: Adapter, traced: Trace, changes: Sequence[Sequence[Change]], keep_keys: bool = True
+) -> Replay:
     if not changes[0]:
         return Replay(1, adapter.n_layers, list(traced.final), {})
-    return replay(adapter, traced, changes)
+    return replay(adapter, traced, changes, keep_keys)
 
 
 def together(interventions: Interventions, copies: int) -> Iterator[list[Label]]:
@@ -204,11 +264,12 @@ def together(interventions: Interventions, copies: int) -> Iterator[list[Label]]
             yield labels[start : start + size]
 
 
-def _base_answers(
+def base_answers(
     adapter: Adapter, batch: Batch, max_new_tokens: int, limits: Limits
 ) -> list[list[int]]:
+    """Greedy answers of the unchanged model to left-padded prompts."""
     traced = trace(adapter, [prompt_segment(adapter, batch)])
-    top = adapter.logits(traced.final[0][:, -1]).topk(2, dim=-1)
+    tokens, _ = choose(adapter.logits(traced.final[0][:, -1]))
     rows = len(batch.input_ids)
     names = list(range(rows))
     pool = DecodePool(adapter, limits.decode_rows)
@@ -218,7 +279,7 @@ def _base_answers(
             [],
             [row[0].keys_values for row in traced.layers],
             batch.attention_mask.bool(),
-            choose(top.values, top.indices),
+            tokens,
             following_positions(batch.positions, 1)[0, :, 0],
             torch.full((rows,), max_new_tokens - 1, device=adapter.device),
         )
@@ -228,15 +289,22 @@ def _base_answers(
 
 
 def _paths(
-    sequences: Sequence[Sequence[int]], nodes: Sequence[Sequence[int]], device: torch.device
+    sequences: Sequence[Sequence[int]],
+    above: Sequence[Sequence[int]],
+    nodes: Sequence[Sequence[int]],
+    device: torch.device,
 ) -> _Paths:
-    """Where each token is predicted: the first by the prompt (read 0), then by the node before."""
+    """Where each token is predicted: the first by the prompt's end, the next by the node before.
+
+    Read 0 is the last column of the batch's row, read 1 + n node n of its tree.
+    """
     width = max(len(sequence) for sequence in sequences)
     ids = torch.full((len(sequences), width), -1)
     reads = torch.zeros(len(sequences), width, dtype=torch.long)
-    for row, (sequence, path) in enumerate(zip(sequences, nodes, strict=True)):
+    for row, (sequence, before, path) in enumerate(zip(sequences, above, nodes, strict=True)):
+        start = 1 + before[-1] if before else 0
         ids[row, : len(sequence)] = torch.tensor(list(sequence))
-        reads[row, : len(sequence)] = torch.tensor([0, *(1 + node for node in path)])
+        reads[row, : len(sequence)] = torch.tensor([start, *(1 + node for node in path)])
     return _Paths(ids.to(device), reads.to(device))
 
 
@@ -250,10 +318,9 @@ def _verify(
 ) -> dict[tuple[Label, int], _Verified]:
     """Compare all choices with the draft; rows that leave it go to the pool."""
     logits = adapter.logits(run.final[0]).unflatten(0, (run.copies, -1))  # [C, R, K, V]
-    top = logits.topk(2, dim=-1)
-    chosen = choose(top.values.flatten(0, -2), top.indices.flatten(0, -2))
-    chosen = _at(chosen.view(top.values.shape[:-1]), chunk.draft_paths.reads)
-    margins = _at(top.values[..., 0] - top.values[..., 1], chunk.draft_paths.reads)
+    chosen, margins = (
+        _at(values, chunk.owners, chunk.draft_paths.reads) for values in choose(logits)
+    )
     leaves = (chosen != chunk.draft_paths.ids) & chunk.draft_paths.real
     lengths = chunk.draft_paths.real.sum(-1)
     width = leaves.shape[-1]
@@ -261,7 +328,7 @@ def _verify(
     decided = torch.arange(width, device=first.device) <= first[..., None]
     decided &= chunk.draft_paths.real
     smallest = margins.masked_fill(~decided, float("inf")).amin(-1).tolist()
-    means, firsts = _target_logprobs(logits, chunk.target_paths)
+    means, firsts = _target_logprobs(logits, chunk)
     first, chosen = first.tolist(), chosen.tolist()
     found: dict[tuple[Label, int], _Verified] = {}
     for copy, label in enumerate(labels):
@@ -288,24 +355,26 @@ def _waiting(
     changes: Sequence[Change],
     leaving: Sequence[tuple[int, int, int]],
 ) -> Waiting:
-    """Rows (row, tokens kept, next token) with what was computed for them up to there."""
+    """Questions (index, tokens kept, next token) with what was computed for them up to there."""
     segment = chunk.traced.segments[0]
     device = segment.mask.device
-    rows = torch.tensor([row for row, _, _ in leaving], device=device)
+    rows = chunk.owners[[row for row, _, _ in leaving]]
     width = chunk.prompt.input_ids.shape[1]
     mask = torch.zeros(len(leaving), segment.mask.shape[-1], dtype=torch.bool)
     for place, (row, at, _) in enumerate(leaving):
-        mask[place, [width + node for node in chunk.trees[row].paths[0][:at]]] = True
+        seen = [*chunk.above[row], *chunk.draft_nodes[row][:at]]
+        mask[place, [width + node for node in seen]] = True
     mask = mask.to(device)
     mask[:, :width] = chunk.prompt.attention_mask[rows].bool()
     kept = torch.tensor([at for _, at, _ in leaving], device=device)
+    above = torch.tensor([len(chunk.above[row]) for row, _, _ in leaving], device=device)
     return Waiting(
         [(label, row) for row, _, _ in leaving],
         changes,
         _keys_values(chunk.traced, run, copy, rows),
         mask,
         torch.tensor([token for _, _, token in leaving], device=device),
-        following_positions(chunk.prompt.positions[:, rows], 1)[0, :, 0] + kept,
+        following_positions(chunk.prompt.positions[:, rows], 1)[0, :, 0] + above + kept,
         chunk.max_new_tokens - 1 - kept,
     )
 
@@ -325,20 +394,19 @@ def _keys_values(traced: Trace, run: Replay, copy: int, rows: Tensor) -> list[Ke
     return result
 
 
-def _at(values: Tensor, reads: Tensor) -> Tensor:
-    """values [C, R, K] at reads [R, D]: [C, R, D]."""
-    return values.gather(-1, reads.expand(len(values), -1, -1))
+def _at(values: Tensor, owners: Tensor, reads: Tensor) -> Tensor:
+    """values [C, R, K, ...] at the reads [N, D] of the owners' rows: [C, N, D, ...]."""
+    return values[:, owners[:, None], reads]
 
 
-def _target_logprobs(logits: Tensor, paths: _Paths | None) -> tuple[list, list]:
-    """Mean and first log-probability of the targets, [C][R]."""
+def _target_logprobs(logits: Tensor, chunk: TracedAnswers) -> tuple[list, list]:
+    """Mean and first log-probability of the targets, [C][N], from logits [C, R, K, V]."""
+    paths = chunk.target_paths
     if paths is None:
-        nothing = [[NAN] * logits.shape[1] for _ in range(len(logits))]
+        nothing = [[NAN] * len(chunk.drafts) for _ in range(len(logits))]
         return nothing, nothing
-    copies, _, _, vocabulary = logits.shape
-    reads = paths.reads.expand(copies, -1, -1)
-    wanted = logits.gather(2, reads[..., None].expand(-1, -1, -1, vocabulary)).log_softmax(-1)
-    ids = paths.ids.clamp(min=0).expand(copies, -1, -1)
+    wanted = _at(logits, chunk.owners, paths.reads).log_softmax(-1)
+    ids = paths.ids.clamp(min=0).expand(len(logits), -1, -1)
     tokens = wanted.gather(-1, ids[..., None]).squeeze(-1).double()
     means = (tokens * paths.real).sum(-1) / paths.real.sum(-1)
     return means.tolist(), tokens[..., 0].tolist()
@@ -376,18 +444,25 @@ def _ranked(
     """Rankings from final states [rows, K, d]."""
     results = []
     yes, no = chunk.yes_no
-    for own, positive in zip(chunk.places, chunk.positives, strict=True):
+    queries = zip(chunk.places, chunk.positives, chunk.others, strict=True)
+    for own, positive, others in queries:
         rows, reads = (list(part) for part in zip(*own, strict=True))
         logits = adapter.logits(states[rows, reads])  # [N, V]
         margins = (logits[:, yes] - logits[:, no]).double().tolist()
         logprob = float(logits[positive].log_softmax(-1)[yes])
-        results.append(Ranked(margins, logprob, _is_close(margins, positive, close_margin)))
+        close = _is_close(margins[positive], [margins[one] for one in others], close_margin)
+        results.append(Ranked(margins, logprob, close))
     return results
 
 
-def _is_close(margins: Sequence[float], positive: int, close_margin: float) -> bool:
+def _others(texts: Sequence[Sequence[int]], positive: int) -> list[int]:
+    """The candidates beside the positive; of identical ones only one, as all have one margin."""
+    kinds = {tuple(text): index for index, text in enumerate(texts) if index != positive}
+    return list(kinds.values())
+
+
+def _is_close(positive: float, others: Sequence[float], close_margin: float) -> bool:
     """Whether the positive's rank, or which candidate is best, hangs on less than the margin."""
-    others = [margin for index, margin in enumerate(margins) if index != positive]
-    nearest = min(abs(margins[positive] - margin) for margin in others)
-    best, second = sorted(margins, reverse=True)[:2]
+    nearest = min(abs(positive - other) for other in others)
+    best, second = sorted([positive, *others], reverse=True)[:2]
     return min(nearest, best - second) < close_margin

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hones_core.benchmark.seeding import seeded_key
 from hones_core.models.adapter import Adapter
 
 HEADS, NEURONS = "heads", "neurons"  # the inputs of o_proj and of down_proj
@@ -28,13 +29,47 @@ def mean_replace_head(heads: Tensor, head: int, n_heads: int) -> Tensor:
     o_h <- (sum_k o_k - o_h) / (H - 1), computed in float32. Raises ValueError for a layer with a
     single head, which has no others.
     """
+    return mean_replace_heads(heads, [head], n_heads)
+
+
+def mean_replace_heads(heads: Tensor, replaced: Sequence[int], n_heads: int) -> Tensor:
+    """`mean_replace_head` of several heads of a layer at once, each by the mean of the original
+    outputs of all others."""
     if n_heads < 2:
         raise ValueError("a layer with one head has no other heads whose mean could replace it")
     split = heads.unflatten(-1, (n_heads, -1))
-    replaced = split.clone()
-    others = (split.float().sum(-2) - split[..., head, :].float()) / (n_heads - 1)
-    replaced[..., head, :] = others.to(split.dtype)
-    return replaced.flatten(-2)
+    result, total = split.clone(), split.float().sum(-2)
+    for head in replaced:
+        others = (total - split[..., head, :].float()) / (n_heads - 1)
+        result[..., head, :] = others.to(split.dtype)
+    return result.flatten(-2)
+
+
+def noisy_head(
+    heads: Tensor, head: int, n_heads: int, mask: Tensor, seeds: Sequence[int]
+) -> Tensor:
+    """Add Gaussian noise to one head's output, with its own standard deviation (METHOD 6).
+
+    heads: [B, T, H * d_h] of whole prompts; mask: [B, T], 1 for real tokens; seeds: one a sample.
+    o_h <- o_h + s * n in float32, where s is the standard deviation of the sample's o_h over its
+    real tokens and d_h components, and n is standard normal. Each sample draws from a generator of
+    its own, on the CPU and for its real tokens only, so that neither the rest of the batch, nor
+    its padding, nor the device plays a part. Raises ValueError if heads do not cover the prompts.
+    """
+    if heads.shape[:2] != mask.shape or len(seeds) != len(heads):
+        raise ValueError(
+            f"the noise of a head is drawn for whole prompts {tuple(mask.shape)}, but the heads' "
+            f"outputs are {tuple(heads.shape[:2])}"
+        )
+    split = heads.unflatten(-1, (n_heads, -1))
+    noisy = split.clone()
+    for row, (real, seed) in enumerate(zip(mask.bool(), seeds, strict=True)):
+        own = split[row, real, head].float()
+        noise = torch.randn(own.shape, generator=torch.Generator().manual_seed(seed))
+        noisy[row, real, head] = (own + own.std(correction=0) * noise.to(own.device)).to(
+            heads.dtype
+        )
+    return noisy.flatten(-2)
 
 
 def zero_neurons(z: Tensor, neurons: Tensor) -> Tensor:
@@ -58,13 +93,15 @@ class Change:
 
     values [B, T, w]; answering [B, T] is True at the positions that give the answer, or None where
     these are the last column. The function returns a new tensor, row by row independent of the
-    other rows, that differs in `columns` of w only (None: perhaps in all).
+    other rows, that differs in `columns` of w only (None: perhaps in all). With `whole` it needs
+    all positions of its rows at once.
     """
 
     layer: int
     place: str
     function: Callable[[Tensor, Tensor | None], Tensor]
     columns: slice | None = None
+    whole: bool = False
 
     def module(self, adapter: Adapter) -> torch.nn.Module:
         """The module whose input changes."""
@@ -114,6 +151,62 @@ class MeanReplaceHead:
         width = adapter.head_dim
         columns = slice(self.head * width, (self.head + 1) * width)
         yield Change(self.layer, HEADS, change, columns)
+
+
+@dataclass(frozen=True)
+class MeanReplaceHeads:
+    """Several heads, (layer, head), mean-replaced together (METHOD 4, head budget)."""
+
+    heads: tuple[tuple[int, int], ...]
+    positions: str = "all"
+
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """One change for each layer that has some of the heads."""
+        by_layer: dict[int, list[int]] = {}
+        for layer, head in self.heads:
+            by_layer.setdefault(layer, []).append(head)
+        for layer, heads in sorted(by_layer.items()):
+
+            def change(values: Tensor, answering: Tensor | None, heads: list[int] = heads):
+                replaced = mean_replace_heads(values, heads, adapter.n_heads)
+                return at_positions(replaced, values, self.positions, answering)
+
+            yield Change(layer, HEADS, change)
+
+
+@dataclass(frozen=True)
+class GaussianHead:
+    """One head with noise of its own standard deviation added, for one batch of whole prompts.
+
+    `mask` [B, T] marks the batch's real tokens, `samples` names its rows: a sample's noise depends
+    on its name, the head and `seed` alone. `positions` 'all', or 'last' for the last token only.
+    """
+
+    layer: int
+    head: int
+    mask: Tensor
+    samples: Sequence[str]
+    seed: int = 0
+    positions: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ValueError(f"unknown positions {self.positions!r}; known: {POSITIONS}")
+
+    def changes(self, adapter: Adapter) -> Iterator[Change]:
+        """The head's slice of the heads' outputs, of whole prompts."""
+        seeds = [
+            seeded_key(self.seed, "head noise", sample, self.layer, self.head)
+            for sample in self.samples
+        ]
+
+        def change(heads: Tensor, answering: Tensor | None) -> Tensor:
+            noisy = noisy_head(heads, self.head, adapter.n_heads, self.mask, seeds)
+            return at_positions(noisy, heads, self.positions, answering)
+
+        width = adapter.head_dim
+        columns = slice(self.head * width, (self.head + 1) * width)
+        yield Change(self.layer, HEADS, change, columns, whole=True)
 
 
 @dataclass(frozen=True)
@@ -213,7 +306,8 @@ def recorded_activations(
 ) -> Iterator[list[Tensor | None]]:
     """Record `reduce(activations [B, T, m])` of every layer during a forward pass.
 
-    source 'z' is the input of `down_proj`, act(gate(x)) * up(x); 'gate' is act(gate(x)) alone.
+    source 'z' is the input of `down_proj`, act(gate(x)) * up(x) as interventions leave it, whether
+    they are applied before or after this begins; 'gate' is act(gate(x)) alone.
     The list has one entry per layer. Raises ValueError for another source.
     """
     if source not in SOURCES:
@@ -225,9 +319,9 @@ def recorded_activations(
 
     with ExitStack() as stack:
         for index, layer in enumerate(adapter.layers):
-            if source == "z":
-                handle = layer.mlp.down_proj.register_forward_pre_hook(
-                    lambda _module, args, index=index: record(index, args[0])
+            if source == "z":  # behind the call, when all hooks on its input have been applied
+                handle = layer.mlp.down_proj.register_forward_hook(
+                    lambda _module, args, _output, index=index: record(index, args[0])
                 )
             else:
                 handle = layer.mlp.act_fn.register_forward_hook(

@@ -71,10 +71,16 @@ def trace(adapter: Adapter, segments: Sequence[Segment]) -> Trace:
     return Trace(segments, layers, [_normed(adapter, state) for state in hidden])
 
 
-def replay(adapter: Adapter, traced: Trace, interventions: Sequence[Sequence[Change]]) -> Replay:
+def replay(
+    adapter: Adapter,
+    traced: Trace,
+    interventions: Sequence[Sequence[Change]],
+    keep_keys: bool = True,
+) -> Replay:
     """Run the model with each intervention's changes, from the lowest changed layer on.
 
-    Equal, up to rounding, to the whole model with the interventions' hooks.
+    Equal, up to rounding, to the whole model with the interventions' hooks. Keys and values, most
+    of what is kept, are needed only where decoding goes on from here.
     """
     copies = len(interventions)
     first = min(change.layer for changes in interventions for change in changes)
@@ -92,14 +98,18 @@ def replay(adapter: Adapter, traced: Trace, interventions: Sequence[Sequence[Cha
                 before = _context(segment, row)
                 hidden[place], own = _run_layer(adapter, index, hidden[place], segment, before)
                 row.append(own)
-            keys_values[index] = row
+            if keep_keys:
+                keys_values[index] = row
         return Replay(copies, first, [_normed(adapter, state) for state in hidden], keys_values)
 
 
 def run_from_middle(adapter: Adapter, middle: Tensor, first: int, segment: Segment) -> Tensor:
     """Final states [R, K, d] at the reads of one segment, from the residual stream `middle`
     [R, S, d] behind the attention of layer `first`; differentiable."""
-    hidden = _finish_layer(adapter, first, _read_if_top(adapter, first, middle, segment))
+    answering = segment.answering
+    if first == adapter.n_layers - 1:
+        middle, answering = take(middle, segment.reads), segment.at_reads().answering
+    hidden = _finish_layer(adapter, first, middle, answering)
     for index in range(first + 1, adapter.n_layers):
         hidden, _ = _run_layer(adapter, index, hidden, segment, None)
     return adapter.language_model.norm(hidden)
@@ -236,17 +246,11 @@ def _changed_middle(
     return middle
 
 
-def _finish_layer(
-    adapter: Adapter, index: int, middle: Tensor, answering: Tensor | None = None
-) -> Tensor:
+def _finish_layer(adapter: Adapter, index: int, middle: Tensor, answering: Tensor) -> Tensor:
     """What a layer does behind its attention."""
     layer = adapter.layers[index]
     with _answering(adapter, answering):
         return middle + layer.mlp(layer.post_attention_layernorm(middle))
-
-
-def _read_if_top(adapter: Adapter, index: int, middle: Tensor, segment: Segment) -> Tensor:
-    return take(middle, segment.reads) if index == adapter.n_layers - 1 else middle
 
 
 def _normed(adapter: Adapter, hidden: Tensor | None) -> Tensor | None:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from hones_core.models.adapter import Adapter, Batch, following_positions
 
+PROMPT_END = -1  # stands for the last column of the prompt, which is left of node 0
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -159,11 +161,17 @@ def prefix_segment(adapter: Adapter, batch: Batch) -> Segment:
     return replace(segment, answering=torch.zeros_like(segment.real), reads=None)
 
 
-def answer_segment(adapter: Adapter, batch: Batch, trees: Sequence[Tree]) -> Segment:
+def answer_segment(
+    adapter: Adapter,
+    batch: Batch,
+    trees: Sequence[Tree],
+    answering_nodes: Sequence[set[int]] | None = None,
+) -> Segment:
     """Left-padded prompts, each with its tree of answers behind it in the same row.
 
-    Read are the prompt's last column and all nodes: read 0 predicts the first token of an answer,
-    read 1 + n what follows node n.
+    Read are the prompt's last column and all nodes: read 0 predicts what follows the prompt, read
+    1 + n what follows node n. The prompt's end and all nodes give the answer, unless
+    `answering_nodes` says which do; PROMPT_END stands for the former.
     """
     below, width = _tree_parts(adapter, trees), batch.input_ids.shape[1]
     prompt = batch.attention_mask.bool()
@@ -174,8 +182,12 @@ def answer_segment(adapter: Adapter, batch: Batch, trees: Sequence[Tree]) -> Seg
     mask[:, :width, :width] = causal & prompt[:, None]
     mask[:, width:, :width] = prompt[:, None]
     mask[:, width:, width:] = below.seen
-    answering = torch.cat([torch.zeros_like(prompt), below.real], 1)
-    answering[:, width - 1] = True
+    answering = torch.zeros_like(real)
+    for row, tree in enumerate(trees):
+        nodes = range(PROMPT_END, len(tree.tokens))
+        if answering_nodes is not None:
+            nodes = answering_nodes[row]
+        answering[row, [width + node for node in nodes]] = True
     reads = torch.arange(width - 1, total, device=real.device).expand(rows, -1)
     positions = torch.cat(
         [batch.positions, _positions_below(batch.positions, below.depths)], dim=-1

@@ -10,6 +10,16 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import Cache, GenerationConfig
 
+# What every decoder layer consists of.
+LAYER_PARTS = (
+    "input_layernorm",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "post_attention_layernorm",
+    "mlp.down_proj",
+)
+
 
 class ModelError(Exception):
     """A model whose files or layers are not what the workflow relies on."""
@@ -70,6 +80,7 @@ class Adapter:
         self._converted: Tensor | None = None
         text = model.config.get_text_config()
         self.layers = self.language_model.layers
+        self._check_modules()
         self.n_layers = len(self.layers)
         self.head_dim = (
             getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -174,7 +185,10 @@ class Adapter:
         block = self.layers[layer]
         normed = block.input_layernorm(hidden)
         split = (*hidden.shape[:-1], -1, self.head_dim)
-        keys = block.self_attn.k_proj(normed).view(split).transpose(1, 2)
+        keys = block.self_attn.k_proj(normed).view(split)
+        if hasattr(block.self_attn, "k_norm"):  # of each head, as in Qwen3
+            keys = block.self_attn.k_norm(keys)
+        keys = keys.transpose(1, 2)
         values = block.self_attn.v_proj(normed).view(split).transpose(1, 2)
         cos, sin = cos[:, None], sin[:, None]
         low, high = keys.chunk(2, dim=-1)
@@ -237,6 +251,24 @@ class Adapter:
             stop = self.tokenizer.eos_token_id
         self.model.generation_config = GenerationConfig()
         return [stop] if isinstance(stop, int) else list(stop)
+
+    def _check_modules(self) -> None:
+        """Refuse layers without the parts that are read or changed, or with others beside them."""
+        for index, layer in enumerate(self.layers):
+            for name in LAYER_PARTS:
+                try:
+                    layer.get_submodule(name)
+                except AttributeError:
+                    raise ModelError(
+                        f"layer {index} has no {name}, which the analysis reads; a layer of mixed "
+                        "experts or with joined projections needs an adapter of its own"
+                    ) from None
+            known = {name.partition(".")[0] for name in LAYER_PARTS}
+            others = [name for name, _ in layer.named_children() if name not in known]
+            if others:
+                raise ModelError(
+                    f"layer {index} also has {', '.join(others)}, which the analysis does not know"
+                )
 
     def _check_layers(self, text) -> None:
         """Refuse a model whose layers are not what the interventions assume."""

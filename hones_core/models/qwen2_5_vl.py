@@ -18,6 +18,7 @@ class Qwen2_5_VLAdapter(Adapter):
     """
 
     family = "qwen2_5_vl"
+    position_axes = 3  # time, row and column
     separator = ""  # the chat template ends the prompt with a line break
     any_resolution = True
 

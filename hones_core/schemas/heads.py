@@ -30,7 +30,7 @@ STATISTICS = Column(
 
 BASE_PREDICTIONS = Schema(
     name="base_predictions",
-    version=1,
+    version=2,
     rule="predict_base",
     meaning="The unchanged model's prediction for every instance of every split.",
     key=("instance_id",),
@@ -42,6 +42,7 @@ BASE_PREDICTIONS = Schema(
         TARGET_LOGPROB,
         FIRST_TOKEN_LOGPROB,
         STATISTICS,
+        CLOSE_CALL,
     ),
 )
 
@@ -49,7 +50,8 @@ HEAD_EFFECTS = Schema(
     name="head_effects",
     version=2,
     rule="measure_head_effects",
-    meaning="Per-sample outcome with one head mean-replaced; layer and head are -1 for the base.",
+    meaning="Per-sample outcome with one head mean-replaced; layer and head are -1 for the base. "
+    "A head that was screened (heads.screening) has no rows for the later samples.",
     key=("layer", "head", "instance_id"),
     columns=(
         LAYER,
@@ -64,9 +66,10 @@ HEAD_EFFECTS = Schema(
 
 HEAD_RANKING = Schema(
     name="head_ranking",
-    version=1,
+    version=2,
     rule="rank_heads",
-    meaning="Heads ordered by S_t(h), then by log-probability drop, then by (layer, head).",
+    meaning="Heads ordered by S_t(h), then by log-probability drop, then by (layer, head); those "
+    "that were screened come after all others.",
     key=("rank",),
     columns=(
         Column("rank", "int64", "", "place in the order, from 0"),
@@ -75,5 +78,7 @@ HEAD_RANKING = Schema(
         Column("score", "float64", "", "S_t(h): mean utility lost under the intervention"),
         Column("logprob_drop", "float64", "nat", "mean target log-probability lost"),
         Column("selected", "bool", "", "whether it is among the top K_h"),
+        Column("n_samples", "int64", "", "samples that its score and log-probability drop are of"),
+        Column("screened", "bool", "", "whether screening left it out of the other samples"),
     ),
 )

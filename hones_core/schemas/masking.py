@@ -2,14 +2,14 @@
 
 from hones_core.artifacts import Column, Schema
 from hones_core.schemas.benchmark import INSTANCE_ID, SPLIT, TASK
-from hones_core.schemas.heads import LAYER, PREDICTION, STATISTICS, UTILITY
+from hones_core.schemas.heads import CLOSE_CALL, LAYER, PREDICTION, STATISTICS, UTILITY
 from hones_core.schemas.neurons import NEURON
 
 N_NEURONS = Column("n_neurons", "int64", "", "number of masked neurons")
 
 MASKED_PREDICTIONS = Schema(
     name="masked_predictions",
-    version=1,
+    version=2,
     rule="predict_masked",
     meaning="Predictions on test with the top neurons of each ranker set to zero.",
     key=("ranker", "seed", "instance_id"),
@@ -21,6 +21,7 @@ MASKED_PREDICTIONS = Schema(
         PREDICTION,
         UTILITY,
         STATISTICS,
+        CLOSE_CALL,
     ),
 )
 
@@ -40,7 +41,7 @@ OVERLAP_GROUPS = Schema(
 
 GROUP_PREDICTIONS = Schema(
     name="group_predictions",
-    version=1,
+    version=2,
     rule="predict_group_masked",
     meaning="Predictions with one overlap group, or a random set of its size, set to zero.",
     key=("group", "trial", "instance_id"),
@@ -53,6 +54,7 @@ GROUP_PREDICTIONS = Schema(
         PREDICTION,
         UTILITY,
         STATISTICS,
+        CLOSE_CALL,
     ),
 )
 

@@ -44,12 +44,12 @@ NEURON_RANKING = Schema(
     meaning="All neurons in the order of each ranker; take the first rows for any budget.",
     key=("ranker", "seed", "rank"),
     columns=(
-        Column("ranker", "string", "", "hones, ma, ap, ape or random"),
+        Column("ranker", "string", "", "a ranker of neurons.rankers that applies to the task"),
         Column("seed", "int64", "", "seed of a random ranker, else 0"),
         Column("rank", "int64", "", "place in the order, from 0"),
         LAYER,
         NEURON,
         Column("score", "float64", "", "the ranker's score"),
-        Column("tie_break", "float64", "", "second criterion: |E[c]| for HONES, else 0"),
+        Column("tie_break", "float64", "", "second criterion, such as |E[c]| for HONES; 0: none"),
     ),
 )

@@ -10,7 +10,7 @@ from hones_core.schemas.benchmark import (
     RETRIEVAL_POOLS,
 )
 from hones_core.schemas.benchmark_tables import RETRIEVAL_FALSE_NEGATIVES
-from hones_core.schemas.heads import PREDICTION, STATISTICS, UTILITY
+from hones_core.schemas.heads import CLOSE_CALL, PREDICTION, STATISTICS, UTILITY
 
 _ITEM = Column("item_id", "string", "", "question id, or for Flickr30k the image file")
 _OOD_SET = Column("ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval")
@@ -103,5 +103,6 @@ OOD_PREDICTIONS = Schema(
         UTILITY,
         Column("anls", "float64", "", "ANLS beside VQA accuracy; NaN but for textvqa", nan=True),
         STATISTICS,
+        CLOSE_CALL,
     ),
 )

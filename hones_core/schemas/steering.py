@@ -2,7 +2,7 @@
 
 from hones_core.artifacts import Column, Schema
 from hones_core.schemas.benchmark import INSTANCE_ID
-from hones_core.schemas.heads import LAYER, PREDICTION, STATISTICS, UTILITY
+from hones_core.schemas.heads import CLOSE_CALL, LAYER, PREDICTION, STATISTICS, UTILITY
 from hones_core.schemas.neurons import NEURON
 
 METHOD = Column("method", "string", "", "base, fixed_amp or hones")
@@ -34,9 +34,9 @@ STEERING_CURVE = Schema(
 
 STEERED_PREDICTIONS = Schema(
     name="steered_predictions",
-    version=1,
+    version=2,
     rule="predict_steered",
     meaning="Test predictions of each steering method.",
     key=("method", "instance_id"),
-    columns=(METHOD, INSTANCE_ID, PREDICTION, UTILITY, STATISTICS),
+    columns=(METHOD, INSTANCE_ID, PREDICTION, UTILITY, STATISTICS, CLOSE_CALL),
 )

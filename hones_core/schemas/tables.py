@@ -38,7 +38,12 @@ def _spread(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
     )
 
 
-_DROP = _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+def drop_columns() -> tuple[Column, ...]:
+    """A relative drop with its interval and p."""
+    return _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+
+
+_DROP = drop_columns()
 _SHOWN = Column("shown", "bool", "", "whether the interval of the excess is above 0")
 
 MASKING_DROP = Schema(
@@ -136,5 +141,63 @@ STEERING = Schema(
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         LEVEL,
         N_RESAMPLES,
+    ),
+)
+
+HEAD_SCREENING = Schema(
+    name="head_screening",
+    version=1,
+    rule="tabulate_head_screening",
+    meaning="What screening of heads by successive elimination saves and finds (heads.screening).",
+    key=("model", "task", "kind", "z"),
+    columns=(
+        MODEL,
+        Column("task", "string", "", "vqa, ocr, caption or retrieval"),
+        Column("kind", "string", "", "simulated on full head effects, or real: they were screened"),
+        Column("z", "float64", "", "standard errors of the bounds"),
+        Column("top_heads", "int64", "", "K_h: heads that are looked for"),
+        Column("n_heads", "int64", "", "heads of the model"),
+        Column("n_samples", "int64", "", "samples of the task"),
+        Column("min_samples", "int64", "", "samples before which no head is left out"),
+        Column("n_orders", "int64", "", "random orders of the samples"),
+        Column("saved", "float64", "percent", "head-sample measurements saved; mean over orders"),
+        Column("recall_top", "float64", "percent", "top heads found; mean; NaN if real", nan=True),
+        Column("recall_top_min", "float64", "percent", "the same in the worst order", nan=True),
+        Column(
+            "recall_mass",
+            "float64",
+            "percent",
+            "positive score of the heads found, of that of the top heads; mean; NaN if real",
+            nan=True,
+        ),
+    ),
+)
+
+EFFICIENCY = Schema(
+    name="efficiency",
+    version=1,
+    rule="tabulate_efficiency",
+    meaning="Cost of localization per instance, means over trials (paper's Table 9). Written as "
+    "CSV and Markdown only, because times differ from run to run.",
+    key=("model", "method"),
+    columns=(
+        MODEL,
+        Column(
+            "method",
+            "string",
+            "",
+            "hones: neuron effects of given heads; hones_with_heads: with the search for them; "
+            "qrnca; group_patching",
+        ),
+        Column("n_trials", "int64", "", "samples of examples"),
+        Column("seconds", "float64", "s", "on a CPU process time, on a GPU elapsed time"),
+        Column("seconds_sd", "float64", "s", "standard deviation over trials", nan=True),
+        Column("token_layers", "float64", "", "tokens times decoder layers run forward"),
+        Column("plain_token_layers", "float64", "", "the same if every pass ran the whole prompt"),
+        Column("device", "string", "", "what the seconds were measured on"),
+        PAPER_MODEL,
+        Column("paper_seconds", "float64", "s", "the paper's figure; NaN if none", nan=True),
+        Column("paper_seconds_sd", "float64", "s", "its standard deviation", nan=True),
+        Column("paper_device", "string", "", "what it was measured on; empty if none"),
     ),
 )

@@ -2,12 +2,12 @@
 
 from hones_core.artifacts import Column, Schema
 from hones_core.schemas.benchmark import INSTANCE_ID
-from hones_core.schemas.heads import PREDICTION, STATISTICS, UTILITY
+from hones_core.schemas.heads import CLOSE_CALL, PREDICTION, STATISTICS, UTILITY
 from hones_core.schemas.masking import N_NEURONS
 
 TOY_CHECK_PREDICTIONS = Schema(
     name="toy_check_predictions",
-    version=1,
+    version=2,
     rule="predict_toy_check",
     meaning="Test predictions of a toy model with its feed-forward layers silenced in part.",
     key=("setting", "trial", "instance_id"),
@@ -19,5 +19,6 @@ TOY_CHECK_PREDICTIONS = Schema(
         PREDICTION,
         UTILITY,
         STATISTICS,
+        CLOSE_CALL,
     ),
 )

@@ -1,4 +1,4 @@
-"""Masking each ranker's top neurons: relative drops (paper's Table 1) and scores (Table 7)."""
+"""Masking each ranker's top neurons: drops (paper's Tables 1 and 2), scores (Table 7)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ RANKER_ORDER = (
     "group_patching",
     "qrnca",
     "llm_knowledge",
-    "hones_nohead",
-    "hones_randhead",
-    "hones_gaussian",
+    "no_head",
+    "rand_head",
+    "gaussian",
     "hones",
 )
 NAN_ESTIMATE = Estimate(*[float("nan")] * 6)

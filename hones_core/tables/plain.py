@@ -1,5 +1,6 @@
 """Small tables as they are: one Markdown row a row, beside parquet and CSV."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 from hones_core import artifacts
 from hones_core.artifacts import Schema
-from hones_core.tables.render import write_text
+from hones_core.tables.render import NOTHING, write_text
 
 MOST_DECIMALS = 2  # in Markdown; parquet and CSV have all of them
 
@@ -40,5 +41,7 @@ def plain_markdown(frame: pd.DataFrame, schema: Schema) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
+        if math.isnan(value):
+            return NOTHING
         return f"{value:.{MOST_DECIMALS}f}".rstrip("0").rstrip(".")
     return str(value).replace("|", r"\|").replace("\n", " ")

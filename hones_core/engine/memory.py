@@ -1,0 +1,153 @@
+"""What is done when memory runs out all the same: less at once, then fewer samples at a time.
+
+Nothing that is computed depends on it. A failed attempt leaves nothing behind: the engine's hooks
+are context managers, its caches local to the call, and its tensors are let go before the next one.
+"""
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+
+from hones_core.engine.budget import ANSWERS, CANDIDATES, PEAKS, Sizes
+from hones_core.engine.fast import Limits
+from hones_core.engine.lengths import measured
+from hones_core.engine.shapes import shape_of
+from hones_core.engine.sizing import free_bytes
+from hones_core.tasks.instances import Instance
+
+Result = TypeVar("Result")
+# How torch says it on a CPU, where it raises RuntimeError.
+CPU_MESSAGES = ("can't allocate memory", "not enough memory")
+
+
+class NotEnoughMemoryError(RuntimeError):
+    """One instance alone does not fit."""
+
+
+@dataclass
+class Part:
+    """Instances that were traced together."""
+
+    instances: Sequence[Instance]
+    traced: Any
+
+
+def trace_parts(
+    evaluator, instances: Sequence[Instance], trace: Callable[[Sequence[Instance]], Any]
+) -> list[Part]:
+    """The instances traced, all together or, where memory runs out, in halves of halves.
+
+    Later chunks are then divided from the start: `evaluator.fitting` remembers how many fit.
+    Raises NotEnoughMemoryError for an instance that does not fit alone.
+    """
+    waiting = _divided(instances, evaluator.fitting)
+    parts: list[Part] = []
+    while waiting:
+        some = waiting.pop(0)
+        traced, problem = _attempt(partial(trace, some))
+        if problem is None:
+            parts.append(Part(some, traced))
+            continue
+        waiting = _halves(evaluator, some, problem) + waiting
+    return parts
+
+
+def run_parts(
+    evaluator,
+    parts: list[Part],
+    run: Callable[[Part], Result],
+    trace: Callable[[Sequence[Instance]], Any],
+    interventions: int,
+) -> list[Result]:
+    """`run` of every part; a part that does not fit is run again with less at once.
+
+    First `evaluator.limits.copies` is halved, then `decode_rows`, both for good; then the part is
+    traced anew in two halves, which take its place in `parts`. Raises NotEnoughMemoryError for an
+    instance that does not fit alone.
+    """
+    found: list[Result] = []
+    while len(found) < len(parts):
+        part = parts[len(found)]
+        result, problem = _attempt(partial(run, part))
+        if problem is None:
+            found.append(result)
+            continue
+        count = len(part.instances)
+        lower = lowered(evaluator.limits, count, interventions, evaluator.task.KIND != "ranking")
+        if lower is not None:
+            evaluator.limits = lower
+            _say(problem, f"{lower.copies} interventions and {lower.decode_rows} decoded rows")
+            continue
+        place, instances = len(found), part.instances
+        part.traced = None  # the halves need its room
+        del part, parts[place]
+        halves = _halves(evaluator, instances, problem)
+        parts[place:place] = [new for half in halves for new in trace_parts(evaluator, half, trace)]
+    return found
+
+
+def lowered(limits: Limits, samples: int, interventions: int, decodes: bool) -> Limits | None:
+    """The next lower limits that make a difference for so many samples and interventions."""
+    copies = min(limits.copies, interventions)
+    if copies > 1:
+        return replace(limits, copies=copies // 2)
+    rows = min(limits.decode_rows, samples * interventions)
+    if decodes and rows > 1:
+        return replace(limits, decode_rows=rows // 2)
+    return None
+
+
+def _attempt(run: Callable[[], Result]) -> tuple[Result | None, str | None]:
+    """The result, or what was said when memory ran out; by then all of the attempt is let go."""
+    try:
+        return run(), None
+    except RuntimeError as error:  # which torch.OutOfMemoryError is
+        message = str(error)
+        known = isinstance(error, torch.OutOfMemoryError)
+        if not known and not any(text in message for text in CPU_MESSAGES):
+            raise
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None, message
+
+
+def _halves(evaluator, instances: Sequence[Instance], problem: str) -> list[Sequence[Instance]]:
+    """Two halves, each of which may still be too large; NotEnoughMemoryError for one instance."""
+    if len(instances) == 1:
+        raise NotEnoughMemoryError(_alone(evaluator, instances[0], problem))
+    size = -(-len(instances) // 2)
+    evaluator.fitting = size
+    _say(problem, f"{size} samples")
+    return _divided(instances, size)
+
+
+def _divided(instances: Sequence[Instance], size: int | None) -> list[Sequence[Instance]]:
+    size = size or len(instances)
+    return [instances[start : start + size] for start in range(0, len(instances), size)]
+
+
+def _say(problem: str, now: str) -> None:
+    line = problem.splitlines()[0] if problem else "no memory"
+    print(f"out of memory: from here on {now} at once ({line})", file=sys.stderr, flush=True)
+
+
+def _alone(evaluator, instance: Instance, problem: str) -> str:
+    """What is wrong with one instance, in numbers, and what to do."""
+    adapter = evaluator.adapter
+    work = CANDIDATES if evaluator.task.KIND == "ranking" else ANSWERS
+    sizes = Sizes(candidate_rows=evaluator.limits.candidate_rows)
+    lengths = measured(evaluator, [instance])
+    needed = PEAKS[work](shape_of(adapter), lengths, sizes)
+    return (
+        f"instance {instance.instance_id!r} does not fit into memory even alone, with one "
+        f"intervention and one decoded row at a time: its {lengths.prompt} prompt tokens need "
+        f"about {needed / 1e9:.3g} GB beside the model, {free_bytes(adapter.device) / 1e9:.3g} GB "
+        f"of {adapter.device} are free. End what else runs there, use a device with more memory, "
+        f"or set the model's dtype to float16 ({problem.splitlines()[0] if problem else 'torch'})"
+    )

@@ -1,0 +1,158 @@
+"""Chunk sizes that fit into free memory: given ones are kept, the others are planned."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from hones_core.engine.budget import ANSWERS, CANDIDATES, PEAKS, PROMPTS, Sizes
+from hones_core.engine.fast import Limits
+from hones_core.engine.lengths import Lengths, measured
+from hones_core.engine.shapes import Shape, shape_of
+from hones_core.tasks.instances import Instance
+
+SHARES = {"cuda": 0.9, "cpu": 0.5}  # of free memory: a GPU's allocator needs slack, a CPU is shared
+# Beyond these, more at once saves no time: a pass of so many columns keeps a device busy.
+BUSY_COLUMNS = {"cuda": 16384, "cpu": 4096}
+MOST_SAMPLES, MOST_DECODED = 8, 64
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Sizes, and the largest memory they need in bytes, of `free` bytes that may be used."""
+
+    sizes: Sizes
+    peak: int
+    free: int
+
+
+def choose(
+    shape: Shape, work: str, lengths: Lengths, free: int, given: dict[str, int], device: str
+) -> Chosen:
+    """The sizes that fit into `free` bytes: `given` ones as they are, the others grown in turn.
+
+    All start at one; the one that is farthest from where more saves no time doubles, as long as
+    the peak fits. Where not even one of each fits, they stay at one.
+    """
+    sizes = replace(Sizes(), **given)
+    wanted = _useful(work, lengths, sizes, device)
+    growing = {name: most for name, most in wanted.items() if name not in given}
+    while growing:
+        name = min(growing, key=lambda name: getattr(sizes, name) / growing[name])
+        larger = min(2 * getattr(sizes, name), growing[name])
+        tried = replace(sizes, **{name: larger})
+        if larger == getattr(sizes, name) or PEAKS[work](shape, lengths, tried) > free:
+            del growing[name]
+        else:
+            sizes = tried
+    return Chosen(sizes, PEAKS[work](shape, lengths, sizes), free)
+
+
+def _useful(work: str, lengths: Lengths, sizes: Sizes, device: str) -> dict[str, int]:
+    """The largest sizes that are of use."""
+    busy = BUSY_COLUMNS.get(device, BUSY_COLUMNS["cpu"])
+    if work == CANDIDATES:
+        columns = lengths.prefix + lengths.candidates * lengths.suffix
+        return {"samples": 2, "copies": max(1, busy // columns)}
+    columns = lengths.columns if work == ANSWERS else lengths.prompt
+    rows = max(1, busy // columns)
+    useful = {"samples": min(rows, MOST_SAMPLES), "copies": max(1, rows // MOST_SAMPLES) * 2}
+    return useful | ({"decode_rows": MOST_DECODED} if work == ANSWERS else {})
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that new tensors could take on the device, all of it."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + unused
+    return _free_main_memory()
+
+
+def usable_bytes(device: torch.device, still_to_come: int = 0) -> int:
+    """The share of the free memory that is planned with, less what is known to come."""
+    return int(max(0, free_bytes(device) - still_to_come) * SHARES.get(device.type, SHARES["cpu"]))
+
+
+def _free_main_memory() -> int:
+    """What Linux says is available, files that it would drop included; else the free pages."""
+    table = Path("/proc/meminfo")
+    if table.exists():
+        for line in table.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def describe(chosen: Chosen, work: str, given: dict[str, int], lengths: Lengths) -> str:
+    """One line for the log: what was chosen, what was given, and what it needs."""
+    names = {"samples": "samples", "copies": "interventions"}
+    names |= {"decode_rows": "decoded rows"} if work == ANSWERS else {}
+    parts = [
+        f"{getattr(chosen.sizes, name)} {text}{' (given)' if name in given else ''}"
+        for name, text in names.items()
+    ]
+    fits = "" if chosen.peak <= chosen.free else ", which is more: it may not fit"
+    return (
+        f"memory plan: {', '.join(parts)} at once, for prompts of up to {lengths.prompt} tokens; "
+        f"at most {chosen.peak / 1e9:.2f} of {chosen.free / 1e9:.2f} GB{fits}"
+    )
+
+
+def given_sizes(
+    work: str,
+    batch_size: int | None,
+    copies: int | None,
+    decode_rows: int | None,
+    candidate_rows: int,
+) -> dict[str, int]:
+    """The sizes that the configuration gives; `batch_size` counts rows of the language model."""
+    samples = batch_size
+    if work == CANDIDATES and batch_size is not None:
+        samples = max(1, batch_size // candidate_rows)
+    given = {"samples": samples, "copies": copies, "decode_rows": decode_rows}
+    return {name: size for name, size in given.items() if size} | {"candidate_rows": candidate_rows}
+
+
+def plan_evaluator(
+    evaluator,
+    instances: Sequence[Instance],
+    answered: bool,
+    batch_size: int | None,
+    copies: int | None,
+    decode_rows: int | None,
+) -> None:
+    """Set an evaluator's batch size and limits to what fits, and say so in one line on stderr.
+
+    None is planned, a number is kept; instances are those that will be run. `answered`: whether
+    they are answered, or ranked, not only run to the end of the prompt.
+    """
+    work = PROMPTS
+    if answered:
+        work = CANDIDATES if evaluator.task.KIND == "ranking" else ANSWERS
+    rows = evaluator.limits.candidate_rows
+    given = given_sizes(work, batch_size, copies, decode_rows, rows)
+    sizes = replace(Sizes(decode_rows=evaluator.limits.decode_rows), **given)
+    if _open_sizes(work, given):
+        adapter, lengths = evaluator.adapter, measured(evaluator, instances)
+        free = usable_bytes(adapter.device, _still_to_come(adapter))
+        chosen = choose(shape_of(adapter), work, lengths, free, given, adapter.device.type)
+        print(describe(chosen, work, given, lengths), file=sys.stderr, flush=True)
+        sizes = chosen.sizes
+    evaluator.limits = Limits(sizes.copies, sizes.decode_rows, rows)
+    planned = sizes.samples * (rows if work == CANDIDATES else 1)
+    evaluator.batch_size = planned if batch_size is None else batch_size
+
+
+def _open_sizes(work: str, given: dict[str, int]) -> set[str]:
+    """What is to be planned: only tasks that generate decode."""
+    needed = {"samples", "copies"} | ({"decode_rows"} if work == ANSWERS else set())
+    return needed - set(given)
+
+
+def _still_to_come(adapter) -> int:
+    """Bytes of the float32 unembedding, which a model in half precision makes when first needed."""
+    return 0 if adapter.dtype == torch.float32 else 4 * adapter.unembedding.numel()

@@ -1,0 +1,26 @@
+"""Write-in contributions, and their drop under the random heads of every seed."""
+
+from hones_core import artifacts
+from hones_core.attribution.neuron_effects import measure_neuron_effects
+from hones_core.attribution.rand_head import random_heads
+from hones_core.schemas.heads import HEAD_RANKING
+from hones_core.schemas.rankers import RANDOM_HEAD_EFFECTS
+from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
+from workflow_scripts.step import provenance, step
+
+with step(snakemake):
+    cfg = snakemake.params.cfg
+    ranking = artifacts.read(snakemake.input.heads, HEAD_RANKING)
+    drawn = {head for seed in cfg["seeds"] for head in random_heads(ranking, seed)}
+    with kept_parts(snakemake) as parts:
+        effects = measure_neuron_effects(
+            open_evaluator(snakemake),
+            read_instances(snakemake, ("discovery",), cfg["samples"]),
+            documents=read_instances(snakemake, ("discovery",)),
+            heads=sorted(drawn),
+            clip=cfg["clip"],
+            positions=cfg["positions"],
+            idf_tokens=cfg["idf_tokens"],
+            parts=parts,
+        )
+        artifacts.write(snakemake.output[0], effects, RANDOM_HEAD_EFFECTS, provenance(snakemake))

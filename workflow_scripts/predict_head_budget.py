@@ -1,0 +1,19 @@
+"""Development predictions with growing numbers of the top heads mean-replaced together."""
+
+from hones_core import artifacts
+from hones_core.schemas.heads import HEAD_RANKING
+from hones_core.schemas.sweeps import HEAD_BUDGET_PREDICTIONS
+from hones_core.sweeps import predict_head_budget
+from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.step import provenance, step
+
+with step(snakemake):
+    cfg = snakemake.params.cfg
+    ranking = artifacts.read(snakemake.input.heads, HEAD_RANKING)
+    instances = read_instances(snakemake, ("development",))
+    predictions = predict_head_budget(
+        open_evaluator(snakemake), instances, ranking, cfg["budgets"], cfg["positions"]
+    )
+    artifacts.write(
+        snakemake.output[0], predictions, HEAD_BUDGET_PREDICTIONS, provenance(snakemake)
+    )

@@ -1,0 +1,17 @@
+"""Test predictions with growing shares of the top neurons silenced, HONES beside random."""
+
+from hones_core import artifacts
+from hones_core.schemas.neurons import NEURON_RANKING
+from hones_core.schemas.sweeps import RATIO_PREDICTIONS
+from hones_core.sweeps import predict_ratio_masked
+from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.step import provenance, step
+
+with step(snakemake):
+    cfg = snakemake.params.cfg
+    ranking = artifacts.read(snakemake.input.ranking, NEURON_RANKING)
+    instances = read_instances(snakemake, ("test",))
+    predictions = predict_ratio_masked(
+        open_evaluator(snakemake), instances, ranking, cfg["rankers"], cfg["ratios"]
+    )
+    artifacts.write(snakemake.output[0], predictions, RATIO_PREDICTIONS, provenance(snakemake))
