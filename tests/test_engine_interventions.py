@@ -1,5 +1,7 @@
 """Interventions: tensor functions against loops, and hooks that leave no trace."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from model_support import head_edit, make_instances, mean_of_others
@@ -9,6 +11,7 @@ from hones_core.engine.interventions import (
     ScaleNeurons,
     ZeroNeurons,
     applied,
+    applied_by_rows,
     mean_replace_head,
     recorded_activations,
     scale_neurons,
@@ -63,6 +66,22 @@ def test_one_head_cannot_be_replaced_by_the_mean_of_the_others():
 def test_unknown_positions():
     with pytest.raises(ValueError, match="'all', 'last'"):
         MeanReplaceHead(0, 0, "first")
+
+
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_heads_and_layers_that_do_not_exist(grouped, engine):
+    """Neither from the end, as an index may count, nor behind it."""
+    evaluator = grouped.evaluator("vqa", engine=engine)
+    prepared = evaluator.prepare(make_instances("vqa"))
+    with pytest.raises(ValueError, match="no head -1"):
+        MeanReplaceHead(0, -1)
+    with pytest.raises(ValueError, match="no layer -1"):
+        evaluator.outcomes(prepared, MeanReplaceHead(-1, 0))
+    with pytest.raises(ValueError, match="no layer -1"):
+        evaluator.outcomes(prepared, ZeroNeurons.of([(-1, 0), (1, 0)]))
+    for missing in (MeanReplaceHead(3, 0), MeanReplaceHead(1, 4), ZeroNeurons.of([(0, 24)])):
+        with pytest.raises(IndexError):
+            evaluator.outcomes(prepared, missing)
 
 
 def test_zero_and_scale_neurons_in_loops():
@@ -159,6 +178,34 @@ def test_marked_answer_positions(grouped, batch):
             handle.remove()
     base, found = changed
     assert torch.equal((found != base).any(-1), mask)
+    assert adapter.answer_positions is None
+
+
+def test_rows_of_one_batch_under_different_interventions(grouped, batch):
+    """Shares 1, 0 and 2 of six rows, whose answers are marked at columns of their own."""
+    adapter = grouped.adapter
+    one, two = MeanReplaceHead(1, 2, "last"), MeanReplaceHead(1, 0, "last")
+    groups = [(list(one.changes(adapter)), 1), ([], 0), (list(two.changes(adapter)), 2)]
+    doubled = replace(
+        batch,
+        embeddings=torch.cat([batch.embeddings] * 2),
+        attention_mask=torch.cat([batch.attention_mask] * 2),
+        positions=torch.cat([batch.positions] * 2, 1),
+    )
+    width = batch.input_ids.shape[1]
+    marked = torch.arange(width) >= width - torch.tensor([1, 3, 2, 5, 1, 4])[:, None]
+    with torch.no_grad():
+        with applied_by_rows(adapter, groups):
+            found = adapter.hidden_states(doubled, marked)
+        for rows, intervention in ((slice(0, 2), one), (slice(2, 6), two)):
+            with applied(adapter, intervention):
+                expected = adapter.hidden_states(doubled, marked)[rows]
+            torch.testing.assert_close(found[rows], expected)
+        with (
+            applied_by_rows(adapter, [(groups[0][0], 1), ([], 3)]),
+            pytest.raises(ValueError, match="6 rows cannot be shared among 4"),
+        ):
+            adapter.hidden_states(doubled, marked)
     assert adapter.answer_positions is None
 
 

@@ -103,6 +103,10 @@ class Change:
     columns: slice | None = None
     whole: bool = False
 
+    def __post_init__(self) -> None:
+        if self.layer < 0:  # an index from the end would be replayed from the wrong layer
+            raise ValueError(f"there is no layer {self.layer}; layers are counted from 0")
+
     def module(self, adapter: Adapter) -> torch.nn.Module:
         """The module whose input changes."""
         layer = adapter.layers[self.layer]
@@ -140,6 +144,8 @@ class MeanReplaceHead:
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
             raise ValueError(f"unknown positions {self.positions!r}; known: {POSITIONS}")
+        if self.head < 0:
+            raise ValueError(f"there is no head {self.head}; heads are counted from 0")
 
     def changes(self, adapter: Adapter) -> Iterator[Change]:
         """The head's slice of the heads' outputs."""
