@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from engine_work import Bench, Clock, Head, Round
 
-from hones_core.benchmark.images import open_image
 from hones_core.engine import fast, plain
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, applied
@@ -36,8 +35,7 @@ def generation_round(bench: Bench, task: str, number: int) -> Round:
     evaluator = bench.evaluator(task)
     evaluator.max_new_tokens = length
     chunk = [bench.samples.of(task, plan.rows * number + row) for row in range(plan.rows)]
-    images = [open_image(evaluator.image_folder, one.image) for one in chunk]
-    prompts = plain.Prompts(images, [evaluator.text(one) for one in chunk], None)
+    prompts = plain.Prompts(evaluator.images(chunk), [evaluator.text(one) for one in chunk], None)
     heads, found = bench.heads(plan.heads, number), {}
     clock = Clock(adapter.device)
 
@@ -49,7 +47,7 @@ def generation_round(bench: Bench, task: str, number: int) -> Round:
     with torch.inference_mode(), _ending(adapter, stops):
         run_plain(heads[::2])
         with clock("prepare"):
-            traced = evaluator.prepare(chunk, score_targets=False).traced
+            traced = _traced(evaluator, chunk)
         with clock("fast"):
             answers, close = _fast_answers(evaluator, traced, heads, prompts)
         run_plain(heads[1::2])
@@ -94,9 +92,7 @@ def _fast_answers(
 ) -> tuple[dict[Head, list[Answer]], int]:
     """Answers by the fast engine, close calls made again the plain way, and the number of these."""
     adapter = evaluator.adapter
-    changes = {head: list(MeanReplaceHead(*head).changes(adapter)) for head in heads}
-    limits, margin = evaluator.limits, evaluator.close_margin
-    found = fast.answers_under(adapter, traced, changes, limits, margin)
+    found = evaluator.fast_results(traced, {head: MeanReplaceHead(*head) for head in heads})
     close = 0
     for head, answers in found.items():
         for row, answer in enumerate(answers):
@@ -106,6 +102,14 @@ def _fast_answers(
                 with applied(adapter, MeanReplaceHead(*head)):
                     answers[row] = plain.answers(adapter, alone, traced.max_new_tokens)[0]
     return found, close
+
+
+def _traced(
+    evaluator: Evaluator, chunk: Sequence[Instance]
+) -> fast.TracedAnswers | fast.TracedCandidates:
+    """A chunk, prepared without targets; it has to fit into memory."""
+    (part,) = evaluator.prepare(chunk, score_targets=False).parts
+    return part.traced
 
 
 @contextmanager
@@ -157,7 +161,7 @@ def retrieval_round(bench: Bench, number: int) -> Round:
     with torch.inference_mode():
         run_plain(heads[::2])
         with clock("prepare"):
-            traced = evaluator.prepare(items).traced
+            traced = _traced(evaluator, items)
         with clock("fast"):
             rankings, close = _fast_rankings(evaluator, traced, heads, queries)
         run_plain(heads[1::2])
@@ -183,8 +187,7 @@ def _query(evaluator: Evaluator, item: Instance) -> plain.Query:
     texts = [evaluator.text(item, candidate) for candidate in item.candidates]
     words = (evaluator.task.POSITIVE_WORD, evaluator.task.NEGATIVE_WORD)
     yes, no = (evaluator.adapter.answer_ids(texts[0], word)[0] for word in words)
-    image = open_image(evaluator.image_folder, item.image)
-    return plain.Query(image, texts, item.positive_index, (yes, no))
+    return plain.Query(evaluator.images([item])[0], texts, item.positive_index, (yes, no))
 
 
 def _fast_rankings(
@@ -195,9 +198,7 @@ def _fast_rankings(
 ) -> tuple[dict[Head, list[Ranked]], int]:
     """Rankings by the fast engine, close calls made again the plain way, and how many these are."""
     adapter = evaluator.adapter
-    changes = {head: list(MeanReplaceHead(*head).changes(adapter)) for head in heads}
-    limits, margin = evaluator.limits, evaluator.close_margin
-    found = fast.rankings_under(adapter, traced, changes, limits, margin)
+    found = evaluator.fast_results(traced, {head: MeanReplaceHead(*head) for head in heads})
     close = 0
     for head, rankings in found.items():
         for place, ranking in enumerate(rankings):

@@ -9,7 +9,6 @@ from engine_work import Bench, Clock, Head, Round
 from torch import Tensor
 
 from hones_core.attribution.neuron_effects import target_directions, write_in_weights
-from hones_core.benchmark.images import open_image
 from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, applied, recorded_activations
@@ -27,7 +26,7 @@ def neuron_round(bench: Bench, number: int) -> Round:
     adapter, plan = bench.adapter, bench.plan
     evaluator = bench.evaluator("vqa")
     chunk = [bench.samples.of("vqa", plan.rows * number + row) for row in range(plan.rows)]
-    images = [open_image(evaluator.image_folder, one.image) for one in chunk]
+    images = evaluator.images(chunk)
     texts = [evaluator.text(one) for one in chunk]
     heads = bench.heads(plan.neuron_heads, number)
     clock, drops = Clock(adapter.device), {}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hones_core.benchmark.images import open_image
 from hones_core.engine import plain
 from hones_core.engine.interventions import mean_replace_head, scale_neurons
 from hones_core.models.adapter import Adapter
@@ -112,8 +111,9 @@ class Traced:
         """The stock model's inputs for prompts and targets, the targets' ids and mask."""
         adapter = self.adapter
         instances = [example.instance for example in examples]
-        images = [open_image(evaluator.image_folder, one.image) for one in instances]
-        inputs = adapter.inputs(images, [evaluator.text(one) for one in instances])
+        inputs = adapter.inputs(
+            evaluator.images(instances), [evaluator.text(one) for one in instances]
+        )
         width = max(len(target) for target in targets)
         ids = torch.tensor([[*target, *[0] * (width - len(target))] for target in targets])
         mask = torch.arange(width) < torch.tensor([len(target) for target in targets])[:, None]

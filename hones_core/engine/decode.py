@@ -16,6 +16,8 @@ from hones_core.engine.replay import GrowingCache, KeysValues, run_step
 from hones_core.engine.segments import Segment
 from hones_core.models.adapter import Adapter
 
+CARRIED = 0.75  # rows that have ended are dropped when no more than this share is left
+
 
 @dataclass
 class Waiting:
@@ -105,6 +107,7 @@ class _Rows:
                 part.keys_values[layer] = None
             self.caches.append(GrowingCache(keys, values, room))
         self.stop = torch.tensor(adapter.stop_ids, device=self.tokens.device)
+        self.ended = torch.zeros_like(self.tokens, dtype=torch.bool)
         self.results = {
             name: Decoded([token])
             for name, token in zip(self.names, self.tokens.tolist(), strict=True)
@@ -130,8 +133,11 @@ class _Rows:
         with applied_by_rows(self.adapter, self._groups()):
             states = run_step(self.adapter, embeddings, segment, self.caches)
         self.tokens, margins = choose(self.adapter.logits(states[:, 0]))
-        chosen = zip(self.names, self.tokens.tolist(), margins.tolist(), strict=True)
-        for name, token, margin in chosen:
+        ended = self.ended.tolist()
+        chosen = zip(self.names, self.tokens.tolist(), margins.tolist(), ended, strict=True)
+        for name, token, margin, is_over in chosen:
+            if is_over:
+                continue
             result = self.results[name]
             result.tokens.append(token)
             result.margin = min(result.margin, margin)
@@ -147,17 +153,19 @@ class _Rows:
         return [(rows[0], len(rows)) for rows in counted]
 
     def _drop_finished(self) -> None:
-        finished = torch.isin(self.tokens, self.stop) | (self.room <= 0)
-        if not finished.any():
-            return
-        kept = (~finished).nonzero().squeeze(1)
+        """Note which rows have ended. They are carried on, ignored, until enough have ended to be
+        worth copying the others' keys and values together."""
+        self.ended |= torch.isin(self.tokens, self.stop) | (self.room <= 0)
+        kept = (~self.ended).nonzero().squeeze(1)
         places = kept.tolist()
+        if len(places) > CARRIED * len(self.names):
+            return
         self.names = [self.names[place] for place in places]
         self.changes = [self.changes[place] for place in places]
         if not places:
             return
         self.tokens, self.positions = self.tokens[kept], self.positions[kept]
-        self.room, self.mask = self.room[kept], self.mask[kept]
+        self.room, self.mask, self.ended = self.room[kept], self.mask[kept], self.ended[kept]
         for cache in self.caches:
             cache.keep(kept)
 
