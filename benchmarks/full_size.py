@@ -1,6 +1,6 @@
 """Time and memory of benchmark construction at the official files' size, on generated files.
 
-    python benchmarks/full_size.py FOLDER [STEP ...]
+    PYTHONPATH=. python benchmarks/full_size.py FOLDER [STEP ...]
 
 writes files of the official layout and size to FOLDER (about 800 MB, once) and measures the steps
 check, records, embeddings, mining, overlays (all of them if none is named), each in a process of

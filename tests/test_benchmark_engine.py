@@ -1,6 +1,7 @@
 """`benchmarks/engine.py --quick`: it runs, says what it should, and the engines agree."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ WORKS = ("short_answer", "caption", "retrieval", "neuron", "steering")
 @pytest.fixture(scope="module")
 def found() -> dict:
     command = [sys.executable, "benchmarks/engine.py", "--quick", "--json"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    search_path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": search_path}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
