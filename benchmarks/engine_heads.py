@@ -163,7 +163,7 @@ def retrieval_round(bench: Bench, number: int) -> Round:
         with clock("prepare"):
             traced = _traced(evaluator, items)
         with clock("fast"):
-            rankings, close = _fast_rankings(evaluator, traced, heads, queries)
+            rankings, close = _fast_rankings(evaluator, traced, heads, items)
         run_plain(heads[1::2])
         if bench.nnsight:
             some = replace(queries[0], texts=queries[0].texts[: evaluator.batch_size])
@@ -194,18 +194,17 @@ def _fast_rankings(
     evaluator: Evaluator,
     traced: fast.TracedCandidates,
     heads: Sequence[Head],
-    queries: Sequence[plain.Query],
+    items: Sequence[Instance],
 ) -> tuple[dict[Head, list[Ranked]], int]:
-    """Rankings by the fast engine, close calls made again the plain way, and how many these are."""
-    adapter = evaluator.adapter
-    found = evaluator.fast_results(traced, {head: MeanReplaceHead(*head) for head in heads})
+    """Rankings by the fast engine, what they hang on made again the plain way, and how many did."""
+    changes = {head: MeanReplaceHead(*head) for head in heads}
+    found = evaluator.fast_results(traced, changes)
     close = 0
     for head, rankings in found.items():
         for place, ranking in enumerate(rankings):
             if ranking.close:
                 close += 1
-                with applied(adapter, MeanReplaceHead(*head)):
-                    rankings[place] = plain.ranked(adapter, queries[place], evaluator.batch_size)
+                rankings[place] = evaluator.ranked_again(items[place], ranking, changes[head])
     return found, close
 
 
