@@ -158,7 +158,7 @@ def retrieval_round(bench: Bench, number: int) -> Round:
             with clock("plain"), applied(adapter, MeanReplaceHead(*head)):
                 found[head] = [plain.ranked(adapter, one, evaluator.batch_size) for one in queries]
 
-    with torch.inference_mode():
+    with torch.inference_mode(), _decisive(adapter, queries[0].yes_no, bench.decisive):
         run_plain(heads[::2])
         with clock("prepare"):
             traced = _traced(evaluator, items)
@@ -181,6 +181,19 @@ def retrieval_round(bench: Bench, number: int) -> Round:
     differing = sum(a != b for mine, other in pairs for a, b in zip(mine, other, strict=True))
     columns = sum(segment.real.sum().item() for segment in traced.traced.segments)
     return Round(seconds, compared, differing, {"close": float(close), "columns": float(columns)})
+
+
+@contextmanager
+def _decisive(adapter: Adapter, yes_no: tuple[int, int], factor: float) -> Iterator[None]:
+    """The logits of Yes and No multiplied by a factor."""
+    rows = adapter.unembedding[list(yes_no)].clone()
+    try:
+        adapter.unembedding[list(yes_no)] = rows * factor
+        adapter._converted = None  # made from the unembedding, and kept
+        yield
+    finally:
+        adapter.unembedding[list(yes_no)] = rows
+        adapter._converted = None
 
 
 def _query(evaluator: Evaluator, item: Instance) -> plain.Query:
