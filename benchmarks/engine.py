@@ -60,6 +60,7 @@ QUICK_PLAN = Plan(
     rounds=1, heads=4, nnsight_heads=1, caption_tokens=6, candidates=6, candidates_at_once=3,
     retrieval_heads=3, neuron_heads=3, bank=16, steps=1, batch=2,
 )  # fmt: skip
+DECISIVE = 40.0  # margins of candidates then have a standard deviation of about 1.5
 # What all heads of the study would take (METHOD 1): images of the discovery split, and queries.
 STUDY = {"short_answer": 2 * 7000, "caption": 7000, "retrieval": 2000}
 STUDY_HEADS = 1024
@@ -114,7 +115,8 @@ def open_bench(family: str, options: argparse.Namespace, folder: Path) -> Bench:
     adapter = build_adapter(family, shape, options.device, DTYPES[options.dtype])
     samples = Samples(folder, shape.image, plan.candidates)
     # Every third word ends a short answer, which so has one to three tokens.
-    return Bench(adapter, samples, plan, None, list(range(7, len(adapter.tokenizer), 3)))
+    stops = list(range(7, len(adapter.tokenizer), 3))
+    return Bench(adapter, samples, plan, None, stops, DECISIVE)
 
 
 def measure(family: str, options: argparse.Namespace, folder: Path) -> dict:

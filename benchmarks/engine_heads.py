@@ -158,12 +158,12 @@ def retrieval_round(bench: Bench, number: int) -> Round:
             with clock("plain"), applied(adapter, MeanReplaceHead(*head)):
                 found[head] = [plain.ranked(adapter, one, evaluator.batch_size) for one in queries]
 
-    with torch.inference_mode():
+    with torch.inference_mode(), _decisive(adapter, queries[0].yes_no, bench.decisive):
         run_plain(heads[::2])
         with clock("prepare"):
             traced = _traced(evaluator, items)
         with clock("fast"):
-            rankings, close = _fast_rankings(evaluator, traced, heads, queries)
+            rankings, close = _fast_rankings(evaluator, traced, heads, items)
         run_plain(heads[1::2])
         if bench.nnsight:
             some = replace(queries[0], texts=queries[0].texts[: evaluator.batch_size])
@@ -183,6 +183,19 @@ def retrieval_round(bench: Bench, number: int) -> Round:
     return Round(seconds, compared, differing, {"close": float(close), "columns": float(columns)})
 
 
+@contextmanager
+def _decisive(adapter: Adapter, yes_no: tuple[int, int], factor: float) -> Iterator[None]:
+    """The logits of Yes and No multiplied by a factor."""
+    rows = adapter.unembedding[list(yes_no)].clone()
+    try:
+        adapter.unembedding[list(yes_no)] = rows * factor
+        adapter._converted = None  # made from the unembedding, and kept
+        yield
+    finally:
+        adapter.unembedding[list(yes_no)] = rows
+        adapter._converted = None
+
+
 def _query(evaluator: Evaluator, item: Instance) -> plain.Query:
     texts = [evaluator.text(item, candidate) for candidate in item.candidates]
     words = (evaluator.task.POSITIVE_WORD, evaluator.task.NEGATIVE_WORD)
@@ -194,18 +207,17 @@ def _fast_rankings(
     evaluator: Evaluator,
     traced: fast.TracedCandidates,
     heads: Sequence[Head],
-    queries: Sequence[plain.Query],
+    items: Sequence[Instance],
 ) -> tuple[dict[Head, list[Ranked]], int]:
-    """Rankings by the fast engine, close calls made again the plain way, and how many these are."""
-    adapter = evaluator.adapter
-    found = evaluator.fast_results(traced, {head: MeanReplaceHead(*head) for head in heads})
+    """Rankings by the fast engine, what they hang on made again the plain way, and how many did."""
+    changes = {head: MeanReplaceHead(*head) for head in heads}
+    found = evaluator.fast_results(traced, changes)
     close = 0
     for head, rankings in found.items():
         for place, ranking in enumerate(rankings):
             if ranking.close:
                 close += 1
-                with applied(adapter, MeanReplaceHead(*head)):
-                    rankings[place] = plain.ranked(adapter, queries[place], evaluator.batch_size)
+                rankings[place] = evaluator.ranked_again(items[place], ranking, changes[head])
     return found, close
 
 

@@ -47,13 +47,18 @@ class Plan:
 
 @dataclass
 class Bench:
-    """A model, its samples, and how it is measured. `stops`: token ids that end a short answer."""
+    """A model, its samples, and how it is measured.
+
+    stops: token ids that end a short answer. decisive: factor of the logits of Yes and No, which
+    random weights make all but equal for all candidates.
+    """
 
     adapter: Adapter
     samples: "Samples"
     plan: Plan
     nnsight: Traced | None
     stops: list[int]
+    decisive: float = 1.0
 
     def evaluator(self, task: str) -> Evaluator:
         plan = self.plan

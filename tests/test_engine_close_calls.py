@@ -8,7 +8,8 @@ import torch
 from engine_support import ENGINES, small_limits, watched, whole_states
 from model_support import instance, make_instances, random_model
 
-from hones_core.engine.fast import _is_close, _others
+from hones_core.engine import plain
+from hones_core.engine.fast import _doubtful, _others
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
 from hones_core.heads import measure_head_effects
 from hones_core.models.llava import LlavaAdapter
@@ -135,19 +136,40 @@ def test_a_near_tie_is_flagged_wherever_it_arises(tiny, twin_tokens, label, diff
 
 
 @pytest.mark.parametrize(
-    ("margins", "positive", "close"),
+    ("margins", "positive", "doubtful"),
     [
-        ([1.0, 0.5, -1.0], 0, False),
-        ([1.0, 1.00005, -1.0], 0, True),  # the positive's rank
-        ([-1.0, 0.5, 0.50005], 0, True),  # the best candidate
-        ([1.0, -0.5, -0.50005], 0, False),  # neither
-        ([-2.0, 0.5, -1.99995], 0, True),
-        ([0.0, 0.5, 0.5], 1, True),
+        ([1.0, 0.5, -1.0], 0, []),
+        ([1.0, 1.00005, -1.0], 0, [0, 1]),  # the positive's rank
+        ([-1.0, 0.5, 0.50005], 0, [1, 2]),  # the best candidate
+        ([1.0, -0.5, -0.50005], 0, []),  # neither
+        ([-2.0, 0.5, -1.99995], 0, [0, 2]),
+        ([0.0, 0.5, 0.5], 1, [1, 2]),
+        ([0.0, 0.5, 0.0, 0.5], 0, [0, 1, 2, 3]),  # both
     ],
 )
-def test_closeness_of_a_ranking(margins, positive, close):
-    others = [margin for index, margin in enumerate(margins) if index != positive]
-    assert _is_close(margins[positive], others, 1e-4) is close
+def test_what_a_ranking_hangs_on(margins, positive, doubtful):
+    others = [index for index in range(len(margins)) if index != positive]
+    assert _doubtful(margins, positive, others, 1e-4) == doubtful
+
+
+def test_only_what_a_ranking_hangs_on_is_made_again(tiny, monkeypatch):
+    """And what is found replaces the margin, so that the ranking is the plain path's."""
+    texts = ("a red star", "a pink moon", "two circles", "a brown box", "two circles")
+    item = instance("retrieval", 0, candidates=texts, positive_index=1)
+    evaluator = watched(tiny, "retrieval", close_margin=0.0)
+    (result,) = evaluator.results([item], MeanReplaceHead(0, 1))
+    asked = []
+    ranked = plain.ranked
+    monkeypatch.setattr(
+        plain, "ranked", lambda adapter, query, n: asked.append(query) or ranked(adapter, query, n)
+    )
+    doubted = replace(result, margins=[0.0] * len(texts), doubtful=(2,))
+    again = evaluator.ranked_again(item, doubted, MeanReplaceHead(0, 1))
+    assert [text.count("a pink moon") for text in asked[0].texts] == [1, 0, 0]
+    assert again.margins[0] == again.margins[3] == 0.0
+    for index in (1, 2, 4):
+        assert again.margins[index] == pytest.approx(result.margins[index], abs=1e-5)
+    assert again.positive_logprob == pytest.approx(result.positive_logprob, abs=1e-5)
 
 
 def test_identical_negatives_are_no_close_call(tiny):

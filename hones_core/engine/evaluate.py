@@ -223,8 +223,29 @@ class Evaluator:
         """The outcome of one fast result; a close call is made again the plain way."""
         if not result.close:
             return self._outcome(instance, result)
-        alone = replace(prepared, instances=[instance])
-        return replace(self._plain_outcomes(alone, intervention)[0], close_call=True)
+        if isinstance(result, Ranked):
+            again = self._outcome(instance, self.ranked_again(instance, result, intervention))
+        else:
+            alone = replace(prepared, instances=[instance])
+            again = self._plain_outcomes(alone, intervention)[0]
+        return replace(again, close_call=True)
+
+    def ranked_again(
+        self, instance: Instance, result: Ranked, intervention: Intervention | None
+    ) -> Ranked:
+        """A ranking with the margins of the positive and the doubtful candidates, and of those that
+        read like them, made again the plain way. The others' places do not hang on them."""
+        query = self._query(instance)
+        doubtful = {query.texts[index] for index in (query.positive, *result.doubtful)}
+        chosen = [index for index, text in enumerate(query.texts) if text in doubtful]
+        texts = [query.texts[index] for index in chosen]
+        few = replace(query, texts=texts, positive=chosen.index(query.positive))
+        with applied(self.adapter, intervention) if intervention else nullcontext():
+            found = plain.ranked(self.adapter, few, self.batch_size)
+        margins = list(result.margins)
+        for index, margin in zip(chosen, found.margins, strict=True):
+            margins[index] = margin
+        return Ranked(margins, found.positive_logprob, result.doubtful)
 
     def _plain_outcomes(
         self, prepared: Prepared, intervention: Intervention | None

@@ -450,8 +450,8 @@ def _ranked(
         logits = adapter.logits(states[rows, reads])  # [N, V]
         margins = (logits[:, yes] - logits[:, no]).double().tolist()
         logprob = float(logits[positive].log_softmax(-1)[yes])
-        close = _is_close(margins[positive], [margins[one] for one in others], close_margin)
-        results.append(Ranked(margins, logprob, close))
+        doubtful = _doubtful(margins, positive, others, close_margin)
+        results.append(Ranked(margins, logprob, tuple(doubtful)))
     return results
 
 
@@ -461,8 +461,11 @@ def _others(texts: Sequence[Sequence[int]], positive: int) -> list[int]:
     return list(kinds.values())
 
 
-def _is_close(positive: float, others: Sequence[float], close_margin: float) -> bool:
-    """Whether the positive's rank, or which candidate is best, hangs on less than the margin."""
-    nearest = min(abs(positive - other) for other in others)
-    best, second = sorted([positive, *others], reverse=True)[:2]
-    return min(nearest, best - second) < close_margin
+def _doubtful(
+    margins: Sequence[float], positive: int, others: Sequence[int], close_margin: float
+) -> list[int]:
+    """The candidates that are less than the margin away from the positive, or from the best one."""
+    near = [one for one in others if abs(margins[positive] - margins[one]) < close_margin]
+    best = max(margins[one] for one in (positive, *others))
+    top = [one for one in (positive, *others) if best - margins[one] < close_margin]
+    return sorted({*([positive, *near] if near else []), *(top if len(top) > 1 else [])})

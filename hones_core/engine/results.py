@@ -20,8 +20,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Ranked:
-    """One query: logit(Yes) - logit(No) of each candidate, and the positive's log p(Yes) in nat."""
+    """One query: logit(Yes) - logit(No) of each candidate, and the positive's log p(Yes) in nat.
+
+    doubtful: the candidates on whose margins the positive's rank or the best candidate hangs by
+    less than the engine's margin.
+    """
 
     margins: list[float]
     positive_logprob: float
-    close: bool = False
+    doubtful: tuple[int, ...] = ()
+
+    @property
+    def close(self) -> bool:
+        return bool(self.doubtful)
