@@ -37,6 +37,9 @@ def config(project: Path) -> dict:
             "vqa_annotations": str(SAMPLE / "v2_mscoco_train2014_annotations.subset.json"),
             "toy_scenes": None,
         },
+        # The other rankers run in the toy's chain.
+        neurons={"random_seeds": 2, "rankers": ["hones", "ma", "random"]},
+        stability={"rankers": ["hones"], "parts": 2, "draws": 2},
         benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
     )
 
