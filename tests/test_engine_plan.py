@@ -98,11 +98,12 @@ def test_rows_of_the_decode_pool(model, answers):
         torch.tensor([20, 20, 20]),
         torch.full((3,), room),
     )
-    rows = _Rows(adapter, [waiting])
-    cached = size(*(part for cache in rows.caches for part in (cache.keys, cache.values)))
-    assert cached == 3 * budget.keys_values_bytes(shape, columns + room, shape.layers)
     waits = size(*(part for pair in waiting.keys_values for part in pair))
     assert waits == 3 * budget.keys_values_bytes(shape, columns, shape.layers)
+    rows = _Rows(adapter, [waiting])
+    assert waiting.keys_values == [None] * shape.layers, "the copied rows are let go"
+    cached = size(*(part for cache in rows.caches for part in (cache.keys, cache.values)))
+    assert cached == 3 * budget.keys_values_bytes(shape, columns + room, shape.layers)
     assert 3 * budget.pool_bytes(shape, columns, room) > cached + waits
 
 
