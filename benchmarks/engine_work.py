@@ -33,7 +33,7 @@ class Plan:
     rows: int = 1
     heads: int = 24
     nnsight_heads: int = 4
-    short_tokens: int = 3
+    short_tokens: int = 5
     caption_tokens: int = 20
     candidates: int = 50
     queries: int = 1

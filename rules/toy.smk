@@ -23,8 +23,9 @@ if SETTINGS.data.toy_scenes:
             "../workflow_scripts/draw_toy_scenes.py"
 
 
-# Not part of the default targets: how the shipped model was made, and what it shows.
-TOY_MODEL = "resources/toy/llava"
+# Not part of the default targets: how the shipped models were made, and what they show.
+TOY_MODEL = "resources/toy/{model}"
+TOY_MODELS = [name for name in MODELS if os.path.exists(f"resources/toy/{name}")]
 
 
 rule train_toy_llava:
@@ -35,9 +36,19 @@ rule train_toy_llava:
     threads: 2
     params:
         folder="results/train_toy_llava",
+        family="llava",
         seed=0,
     script:
-        "../workflow_scripts/train_toy_llava.py"
+        "../workflow_scripts/train_toy.py"
+
+
+use rule train_toy_llava as train_toy_qwen with:
+    log:
+        "results/logs/train_toy_qwen.log",
+    params:
+        folder="results/train_toy_qwen",
+        family="qwen2_5_vl",
+        seed=0,
 
 
 rule predict_toy_check:
@@ -68,17 +79,19 @@ rule predict_toy_check:
         "../workflow_scripts/predict_toy_check.py"
 
 
-rule check_toy:
+rule check_toy_model:
     input:
-        base=[f"{RUN}/llava/{task}/base_predictions.parquet" for task in TASKS],
-        masked=[f"{RUN}/llava/{task}/toy_check_predictions.parquet" for task in TASKS],
+        base=expand(f"{RUN}/{{{{model}}}}/{{task}}/base_predictions.parquet", task=TASKS),
+        masked=expand(
+            f"{RUN}/{{{{model}}}}/{{task}}/toy_check_predictions.parquet", task=TASKS
+        ),
         weights=f"{TOY_MODEL}/model.safetensors",
         config=f"{TOY_MODEL}/config.json",
         description=f"{TOY_MODEL}/description.md",
     output:
         card=f"{TOY_MODEL}/README.md",
     log:
-        f"{RUN}/logs/check_toy.log",
+        f"{RUN}/logs/check_toy/{{model}}.log",
     conda:
         "../envs/hones.yaml"
     params:
@@ -87,3 +100,8 @@ rule check_toy:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/check_toy.py"
+
+
+rule check_toy:
+    input:
+        expand(f"{TOY_MODEL}/README.md", model=TOY_MODELS),

@@ -29,7 +29,7 @@ from hones_core.engine.evaluate import Evaluator
 from hones_core.models import Adapter, load_model
 from hones_core.models.adapter import Batch
 from hones_core.tasks.instances import Instance
-from hones_core.toy.vocabulary import build_tokenizer
+from hones_core.toy.prompts import build_tokenizer
 
 SIDE, PATCH = 16, 8
 N_IMAGES = 6

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from hones_core.models import load_model
-from hones_core.toy.vocabulary import build_tokenizer as build_toy_tokenizer
+from hones_core.toy.prompts import build_tokenizer as build_toy_tokenizer
 
 PATCH, MERGE = 4, 2
 LEAST, MOST = 64, 640  # pixels

@@ -1,4 +1,4 @@
-"""Test predictions with growing shares of the top neurons silenced, HONES beside random."""
+"""Development predictions with growing shares of the top neurons silenced, HONES beside random."""
 
 from hones_core import artifacts
 from hones_core.schemas.neurons import NEURON_RANKING
@@ -10,7 +10,7 @@ from workflow_scripts.step import provenance, step
 with step(snakemake):
     cfg = snakemake.params.cfg
     ranking = artifacts.read(snakemake.input.ranking, NEURON_RANKING)
-    instances = read_instances(snakemake, ("test",))
+    instances = read_instances(snakemake, ("development",))
     predictions = predict_ratio_masked(
         open_evaluator(snakemake), instances, ranking, cfg["rankers"], cfg["ratios"]
     )

@@ -29,7 +29,7 @@ RATIO_PREDICTIONS = Schema(
     name="ratio_predictions",
     version=1,
     rule="predict_ratio_masked",
-    meaning="Test predictions with growing shares of a ranker's top neurons set to zero.",
+    meaning="Development predictions with growing shares of a ranker's top neurons set to zero.",
     key=("ranker", "ratio", "instance_id"),
     columns=(
         Column("ranker", "string", "", "hones or random (its seed 0)"),
@@ -66,7 +66,7 @@ RATIO_DROP = Schema(
     name="ratio_drop",
     version=1,
     rule="tabulate_sweeps",
-    meaning="Relative drop on test with growing shares of the top neurons masked.",
+    meaning="Relative drop on development with growing shares of the top neurons masked.",
     key=("model", "task", "ranker", "ratio"),
     columns=(
         MODEL,

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import LlavaForConditionalGeneration
+from transformers import PreTrainedModel
 
 from hones_core.toy.scenes import MAX_CHARACTERS
 from hones_core.toy.training_data import IGNORED, TASKS, Batch
-from hones_core.toy.vocabulary import CHARACTERS, COLOURS, SHAPES, FastEncoder
+from hones_core.toy.prompts import FastEncoder
+from hones_core.toy.vocabulary import CHARACTERS, COLOURS, SHAPES
 
 
 class Auxiliary(nn.Module):
@@ -61,7 +62,7 @@ class Auxiliary(nn.Module):
 class Taps:
     """Keeps what one forward pass of the language model shows inside: FFN activations, a layer."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, claim_layer: int):
+    def __init__(self, model: PreTrainedModel, claim_layer: int):
         self.layers = model.model.language_model.layers
         self.activations: list[Tensor] = [torch.empty(0)] * len(self.layers)
         self.middle = torch.empty(0)
@@ -102,32 +103,29 @@ class Taps:
         return total / len(self.layers)
 
 
-def image_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """Return the projected patches, [B, 64, d]."""
-    patches = model.model.vision_tower(pixels).last_hidden_state[:, 1:]
-    return model.model.multi_modal_projector(patches)
-
-
 def read_packs(
-    model: LlavaForConditionalGeneration, batch: Batch, features: Tensor, prefix: list[int]
+    model: PreTrainedModel, batch: Batch, features: Tensor, encoder: FastEncoder
 ) -> Tensor:
     """Run the language model over packs; return the hidden states of the segments, [B, T, d]."""
     language = model.model.language_model
-    start = torch.tensor(prefix, device=features.device).expand(len(features), -1)
-    embedded = torch.cat(
-        [language.embed_tokens(start), features, language.embed_tokens(batch.ids)], dim=1
-    )
+
+    def read(ids: list[int]) -> Tensor:
+        rows = torch.tensor(ids, dtype=torch.long, device=features.device)
+        return language.embed_tokens(rows.expand(len(features), -1))
+
+    parts = [read(encoder.prefix), features, read(encoder.after_image)]
+    embedded = torch.cat([*parts, language.embed_tokens(batch.ids)], dim=1)
     hidden = language(
         inputs_embeds=embedded,
         attention_mask=batch.mask,
-        position_ids=batch.positions,
+        position_ids=batch.positions.squeeze(0),
         use_cache=False,
     ).last_hidden_state
     return hidden[:, -batch.ids.shape[1] :]
 
 
 def answer_loss(
-    model: LlavaForConditionalGeneration, batch: Batch, hidden: Tensor
+    model: PreTrainedModel, batch: Batch, hidden: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted cross-entropy of the answers' tokens, and each task's share of right tokens.
 
@@ -146,7 +144,7 @@ def answer_loss(
     return loss, accuracy
 
 
-def copy_loss(model: LlavaForConditionalGeneration, batch: Batch, hidden: Tensor) -> Tensor:
+def copy_loss(model: PreTrainedModel, batch: Batch, hidden: Tensor) -> Tensor:
     """Cross-entropy of the answers' tokens as read by the word embeddings, not the unembedding.
 
     The embeddings see the dimensions that attention may write. A head that fetches the right patch

@@ -1,4 +1,4 @@
-"""Trains the toy LLaVA from nothing: `python -m hones_core.toy.train --out DIR`.
+"""Trains a toy model from nothing: `python -m hones_core.toy.train --family llava --out DIR`.
 
 Two stages. First the tower and the projector learn what each patch shows, in the space of the word
 embeddings. Then everything learns to answer, over packs of one image and about nine prompts. A run
@@ -9,26 +9,26 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import LlavaForConditionalGeneration
+from transformers import PreTrainedModel
 
-from hones_core.toy.model import Architecture, WriteSeparation, build_model, save_checkpoint
+from hones_core.toy.architecture import Architecture
+from hones_core.toy.model import FAMILIES, WriteSeparation, build_model, save_checkpoint
 from hones_core.toy.objectives import (
     Auxiliary,
     Taps,
     answer_loss,
     claim_loss,
     copy_loss,
-    image_features,
     read_packs,
 )
+from hones_core.toy.prompts import FastEncoder
 from hones_core.toy.training_data import IGNORED, Batch, Mix, training_batch
-from hones_core.toy.vocabulary import FastEncoder, build_tokenizer
 
 STATE_FILE = "training_state.safetensors"
 
@@ -37,6 +37,7 @@ STATE_FILE = "training_state.safetensors"
 class Recipe:
     """Everything that decides the checkpoint, except the machine."""
 
+    family: str = "llava"
     seed: int = 0
     architecture: Architecture = field(default_factory=Architecture)
     mix: Mix = field(default_factory=Mix)
@@ -55,6 +56,15 @@ class Recipe:
     sparsity: float = 15.0
     false_yes_weight: float = 10.0
     sparsity_from: float = 0.3  # share of the steps after which sparsity is asked for
+
+
+RECIPES = {
+    "llava": Recipe(),
+    "qwen2_5_vl": Recipe(
+        family="qwen2_5_vl",
+        architecture=Architecture(kv_heads=4, tower_width=96, tower_heads=4, tower_neurons=256),
+    ),
+}
 
 
 def _rate(step: int, steps: int, warmup: int, peak: float) -> float:
@@ -95,10 +105,13 @@ class Trainer:
     def __init__(self, recipe: Recipe, device: torch.device):
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
-        self.encoder = FastEncoder(build_tokenizer())
-        self.model = build_model(recipe.architecture, recipe.seed).to(device).train()
-        self.separation = WriteSeparation(self.model, recipe.architecture.readout_width)
+        self.encoder = FastEncoder(recipe.family)
+        self.model = build_model(recipe.family, recipe.architecture, recipe.seed).to(device).train()
+        self.separation = WriteSeparation(
+            self.model, recipe.family, recipe.architecture.readout_width
+        )
         self.auxiliary = Auxiliary(recipe.architecture.width, self.encoder).to(device)
+        self.image_features = FAMILIES[recipe.family].image_features
         self.taps = Taps(self.model, recipe.claim_layer)
         self.stage, self.step = "tower", 0
         self.optimiser = self._new_optimiser()
@@ -130,7 +143,7 @@ class Trainer:
     def tower_step(self, step: int, rate: float) -> dict[str, float]:
         """One step of stage 1: name what the patches show."""
         batch = self._batch(step, self.recipe.tower_batch)
-        features = image_features(self.model, batch.pixels)
+        features = self.image_features(self.model, batch.pixels)
         table = self.model.model.language_model.embed_tokens.weight
         loss, accuracy = self.auxiliary.patch_loss(features, table, batch.labels)
         self._update(loss, rate)
@@ -140,8 +153,8 @@ class Trainer:
         """One step of stage 2: answer, and keep seeing, judging and being sparse."""
         recipe = self.recipe
         batch = self._batch(recipe.tower_steps + step, recipe.batch)
-        features = image_features(self.model, batch.pixels)
-        hidden = read_packs(self.model, batch, features, self.encoder.prefix)
+        features = self.image_features(self.model, batch.pixels)
+        hidden = read_packs(self.model, batch, features, self.encoder)
         loss, accuracy = answer_loss(self.model, batch, hidden)
         table = self.model.model.language_model.embed_tokens.weight
         patches, _ = self.auxiliary.patch_loss(features, table, batch.labels)
@@ -173,7 +186,7 @@ class Trainer:
 
     def _positions(self, batch: Batch, chosen: torch.Tensor) -> torch.Tensor:
         """Widen a choice of segment positions [B, T] to all positions [B, S]."""
-        where = torch.zeros(batch.positions.shape, dtype=torch.bool, device=self.device)
+        where = torch.zeros(batch.positions.shape[1:], dtype=torch.bool, device=self.device)
         where[:, -chosen.shape[1] :] = chosen
         return where
 
@@ -249,7 +262,7 @@ class Trainer:
 
 def train(
     out: str | Path, recipe: Recipe | None = None, device: str = "auto", resume: bool = False
-) -> LlavaForConditionalGeneration:
+) -> PreTrainedModel:
     """Train by a recipe and write the checkpoint to `out`; return the trained model."""
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -264,7 +277,7 @@ def train(
         trainer.begin_answers()
     trainer.run("answers", 100, folder)
     model = trainer.model.cpu().eval()
-    save_checkpoint(model, folder)
+    save_checkpoint(model, trainer.recipe.family, folder)
     (folder / STATE_FILE).unlink(missing_ok=True)
     return model
 
@@ -272,12 +285,14 @@ def train(
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--family", choices=sorted(RECIPES), default="llava")
     parser.add_argument("--out", required=True, help="folder of the checkpoint")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, …")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run")
     arguments = parser.parse_args()
-    train(arguments.out, Recipe(seed=arguments.seed), arguments.device, arguments.resume)
+    recipe = replace(RECIPES[arguments.family], seed=arguments.seed)
+    train(arguments.out, recipe, arguments.device, arguments.resume)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hones_core.benchmark.overlays import draw_outline
 from hones_core.toy.language import ask_question, facts_of, falsify, write_caption
-from hones_core.toy.scenes import GRID, Scene, draw_scene, patch_labels, sample_scene, scene_rng
-from hones_core.toy.vocabulary import FastEncoder
+from hones_core.toy.scenes import Scene, draw_scene, patch_labels, sample_scene, scene_rng
+from hones_core.toy.prompts import FastEncoder
 
 BOX_COLOUR, BOX_WIDTH = (0, 0, 255), 2  # as the workflow's toy configuration draws it
 IGNORED = -100
@@ -111,8 +111,8 @@ def make_pack(rng: np.random.Generator, encoder: FastEncoder, mix: Mix) -> Pack:
 class Batch:
     """Packs as tensors. B packs, P prefix positions, T segment positions, S = P + T.
 
-    pixels [B, 3, 64, 64]; ids, targets, weights, claims, tasks [B, T]; positions [B, S];
-    mask [B, 1, S, S] (True: may be seen); labels: name -> [B, 64].
+    pixels [B, 3, 64, 64]; ids, targets, weights, claims, tasks [B, T]; positions
+    [A, B, S] on A axes; mask [B, 1, S, S] (True: may be seen); labels: name -> [B, 64].
     """
 
     pixels: Tensor
@@ -141,15 +141,17 @@ TASKS = ("vqa", "ocr", "caption", "retrieval")
 
 def collate(packs: list[Pack], encoder: FastEncoder) -> Batch:
     """Lay the packs' segments side by side, padded to the longest pack."""
-    n_prefix = len(encoder.prefix) + GRID * GRID
+    prefix_positions = encoder.prefix_positions()
+    n_prefix = prefix_positions.shape[1]
+    text_start = prefix_positions[:, -1].max() + 1
     length = max(sum(len(segment.ids) for segment in pack.segments) for pack in packs)
     shape = (len(packs), length)
     ids = np.full(shape, encoder.pad)
     owner = np.full(shape, -1)
     targets, claims = np.full(shape, IGNORED), np.full(shape, IGNORED)
     tasks, weights = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-    positions = np.zeros((len(packs), n_prefix + length), np.int64)
-    positions[:, :n_prefix] = np.arange(n_prefix)
+    positions = np.zeros((len(prefix_positions), len(packs), n_prefix + length), np.int64)
+    positions[:, :, :n_prefix] = prefix_positions[:, None]
     for row, pack in enumerate(packs):
         start = 0
         for number, segment in enumerate(pack.segments):
@@ -160,7 +162,8 @@ def collate(packs: list[Pack], encoder: FastEncoder) -> Batch:
             targets[row, answer] = segment.ids[segment.n_prompt :]
             weights[row, answer] = segment.weight
             tasks[row, start:stop] = TASKS.index(segment.task)
-            positions[row, n_prefix + start : n_prefix + stop] = n_prefix + np.arange(stop - start)
+            own = slice(n_prefix + start, n_prefix + stop)
+            positions[:, row, own] = text_start + np.arange(stop - start)
             for index, is_true in segment.claims:
                 claims[row, start + index] = int(is_true)
             start = stop

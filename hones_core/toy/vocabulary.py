@@ -1,17 +1,6 @@
-"""The words of the toy world and the tokenizer made from them.
+"""The words of the toy world: colours, shapes, characters, and what must be known about them."""
 
-Every word is one token. The four fixed instructions are one token each as well, which halves the
-length of a prompt and so the cost of the whole toy run; any other text still encodes, byte by byte
-at worst. `ASSISTANT:` swallows the space after it, so that the first token of an answer is already
-the answer ("K" or "red") and not a bare space: the neurons that write it are then active at the
-last prompt token, where the method looks.
-"""
-
-import re
 from dataclasses import dataclass
-
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -63,13 +52,6 @@ SHAPES = {
 CHARACTERS = "ABCDEFHKLMNPRSTUXYZ24578"
 NUMBERS = ("zero", "one", "two", "three", "four")
 
-INSTRUCTIONS = {
-    "vqa": "Answer the question briefly using one or a few words.",
-    "ocr": "Please transcribe the text inside the blue box. Output text only.",
-    "caption": "Describe the image in one sentence.",
-    "retrieval": "Does the candidate correctly describe the image? Answer exactly Yes or No.",
-}
-SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 _FUNCTION_WORDS = """
     a an and or the of to is are there with near left right leftmost rightmost what which how many
     color shape shapes sign signs plate plates thing things does do have has corners more than
@@ -77,87 +59,11 @@ _FUNCTION_WORDS = """
 """.split()  # noqa: SIM905 - a word list reads best as text
 
 
-def _words() -> list[str]:
+def all_words() -> list[str]:
+    """Every word of the toy world, once, in a fixed order."""
     words = [*_FUNCTION_WORDS, *NUMBERS]
     for name, colour in COLOURS.items():
         words += [name, colour.synonym, colour.spanish, colour.temperature]
     for name, shape in SHAPES.items():
         words += [name, shape.synonym, shape.spanish, shape.corners, shape.outline]
     return list(dict.fromkeys(words))
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Return the tokenizer: bytes, every word with and without a leading space, instructions."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    entries = [*SPECIAL, *alphabet]
-    for word in _words():
-        entries += [word, "\u0120" + word]  # U+0120 is how byte-level BPE writes a space
-    vocabulary = {entry: index for index, entry in enumerate(dict.fromkeys(entries))}
-    # ignore_merges: a whole word that is in the vocabulary is taken as it is; no merges are needed.
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    tokenizer.add_tokens(
-        [
-            AddedToken("USER:", rstrip=True, normalized=False),
-            AddedToken("ASSISTANT:", lstrip=True, rstrip=True, normalized=False),
-            AddedToken("Question:", lstrip=True, normalized=False),
-            AddedToken("Candidate:", lstrip=True, normalized=False),
-            *(AddedToken(text, lstrip=True, normalized=False) for text in INSTRUCTIONS.values()),
-        ]
-    )
-    start = tokenizer.token_to_id("<s>")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", start)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        extra_special_tokens={"image_token": "<image>"},
-        padding_side="left",
-        model_max_length=256,
-        clean_up_tokenization_spaces=False,
-    )
-
-
-class FastEncoder:
-    """Token ids of toy sentences by plain dictionary look-ups, equal to the tokenizer's.
-
-    Training encodes hundreds of short texts a second, for which the tokenizer's own call is slow.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast):
-        self.ids = tokenizer.get_vocab()
-        self.pad, self.bos = self.ids["<pad>"], self.ids["<s>"]
-        self.eos, self.image = self.ids["</s>"], self.ids["<image>"]
-        self.prefix = [self.bos, self.ids["USER:"]]
-        self.instructions = {task: self.ids[text] for task, text in INSTRUCTIONS.items()}
-        self.assistant = self.ids["ASSISTANT:"]
-
-    def words(self, text: str, *, leading_space: bool) -> list[int]:
-        """Encode words and punctuation; the first word takes a leading space only if asked to."""
-        out = []
-        for position, piece in enumerate(re.findall(r"\w+|[^\w\s]", text)):
-            spaced = piece[0].isalnum() and (leading_space or position > 0)
-            out.append(self.ids[("\u0120" if spaced else "") + piece])
-        return out
-
-    def characters(self, text: str) -> list[int]:
-        """Encode a plate's text, one token a character."""
-        return [self.ids[character] for character in text]
-
-    def prompt(self, task: str, content: str = "") -> list[int]:
-        """Encode all that follows the image: question or candidate, instruction, `ASSISTANT:`."""
-        lead = {"vqa": "Question:", "retrieval": "Candidate:"}.get(task)
-        head = [self.ids[lead], *self.words(content, leading_space=True)] if lead else []
-        return [*head, self.instructions[task], self.assistant]
-
-
-def prompt_text(task: str, content: str = "") -> str:
-    """Return the prompt as written, with the image's place in it (METHOD 2, LLaVA's column)."""
-    lead = {"vqa": "Question: ", "retrieval": "Candidate: "}.get(task)
-    body = f"{lead}{content} {INSTRUCTIONS[task]}" if lead else INSTRUCTIONS[task]
-    return f"USER: <image>\n{body} ASSISTANT:"
