@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import Tensor
 from hones_core.engine.cached import CachedTargets
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import Intervention, ScaleNeurons, applied
+from hones_core.engine.memory import most_that_fit
 from hones_core.engine.plain import Forced, force, forced_logits
 from hones_core.masking import outcomes_under, prediction_row
 from hones_core.models.adapter import Batch
@@ -116,21 +118,19 @@ def learn_scales(
         for _ in range(training.epochs)
         for batch in _batches(evaluator, instances, training, generator)
     ]
-    curve = []
+    curve, at_once = [], training.batch_size
     for step, batch in enumerate(
         progress(batches, f"{evaluator.task_name} steering", size=len, unit="samples")
     ):
         rate = cosine_to_tenth(training.learning_rate, step, len(batches))
         optimiser.param_groups[0]["lr"] = rate
-        cross_entropy, kl = loss_terms(evaluator, bank, scales, batch, cache)
-        l2 = scales.square().sum()
-        loss = cross_entropy + training.kl_weight * kl + training.l2_weight * l2
-        optimiser.zero_grad()
-        loss.backward()
+        backward = partial(_backward, evaluator, bank, scales, batch, cache, training)
+        losses, at_once = most_that_fit(min(at_once, len(batch)), backward, "examples at once")
+        loss, cross_entropy, kl, l2 = losses
         norm = torch.nn.utils.clip_grad_norm_([scales], training.clip_norm)
         if not torch.isfinite(loss + norm):
             raise SteeringError(
-                f"at step {step} the loss is {loss.item()} and the norm of its gradient "
+                f"at step {step} the loss is {loss} and the norm of its gradient "
                 f"{norm.item()}; lower the learning rate or use another dtype"
             )
         optimiser.step()
@@ -140,14 +140,44 @@ def learn_scales(
         curve.append(
             {
                 "step": step,
-                "cross_entropy": cross_entropy.item(),
-                "kl": kl.item(),
-                "l2": l2.item(),
+                "cross_entropy": cross_entropy,
+                "kl": kl,
+                "l2": l2,
                 "learning_rate": rate,
                 "max_abs_scale": scales.detach().abs().max().item(),
             }
         )
     return scales.detach().double().tolist(), pd.DataFrame(curve)
+
+
+def _backward(
+    evaluator: Evaluator,
+    bank: Bank,
+    scales: Tensor,
+    batch: Sequence[Example],
+    cache: CachedTargets | None,
+    training: Training,
+    at_once: int,
+) -> tuple[float, float, float, float]:
+    """Leave the gradient of a batch's loss in `scales.grad`, from `at_once` examples at a time.
+
+    Returns loss, cross-entropy, KL and L2. However the batch is divided, every target token counts
+    the same.
+    """
+    scales.grad = None
+    lengths = [len(target_with_stop(evaluator, example)) for example in batch]
+    l2 = scales.square().sum()
+    (training.l2_weight * l2).backward()
+    means = [0.0, 0.0]
+    for start in range(0, len(batch), at_once):
+        own = slice(start, start + at_once)
+        share = sum(lengths[own]) / sum(lengths)
+        cross_entropy, kl = loss_terms(evaluator, bank, scales, batch[own], cache)
+        (share * (cross_entropy + training.kl_weight * kl)).backward()
+        means[0] += share * cross_entropy.item()
+        means[1] += share * kl.item()
+    loss = means[0] + training.kl_weight * means[1] + training.l2_weight * l2.item()
+    return loss, *means, l2.item()
 
 
 def cached_targets(evaluator: Evaluator, bank: Bank) -> CachedTargets:

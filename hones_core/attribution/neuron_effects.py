@@ -11,6 +11,7 @@ from hones_core.attribution.targets import InverseDocumentFrequency, target_dire
 from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import GaussianHead, Intervention, MeanReplaceHead
+from hones_core.engine.memory import run_in_halves
 from hones_core.measuring import chunks_to_sum
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.partial import Parts
@@ -18,6 +19,7 @@ from hones_core.schemas.heads import BASE
 from hones_core.tasks.instances import Instance
 
 CLIPS = ("per_sample", "after_mean")
+Sums = dict[tuple[int, int], np.ndarray]  # of each head
 
 # What disrupts a head (layer, head) of a batch, whose rows are the given instances.
 Disruption = Callable[[int, int, Sequence[Instance], Batch], Intervention]
@@ -85,24 +87,43 @@ def measure_neuron_effects(
     if clip not in CLIPS:
         raise ValueError(f"unknown clip {clip!r}; known: {', '.join(CLIPS)}")
     disruption = disruption or mean_replacement(positions)
-    adapter = evaluator.adapter
-    shape = (adapter.n_layers, adapter.n_neurons)
+    shape = (evaluator.adapter.n_layers, evaluator.adapter.n_neurons)
     sums = {head: np.zeros((2, *shape)) for head in [(BASE, BASE), *heads]}  # of c, of the drop
     with torch.inference_mode():
         directions = target_directions(evaluator, instances, documents, idf_tokens)
+        towards = {one.instance_id: row for one, row in zip(instances, directions, strict=True)}
+
+        def run(some: Sequence[Instance]) -> Sums:
+            own = torch.stack([towards[one.instance_id] for one in some])
+            return _sums_of(evaluator, some, own, heads, disruption)
+
         label = f"{evaluator.task_name} neuron effects, {len(heads)} heads"
         chunks = evaluator.prompt_chunks(instances)
-        for start, chunk in chunks_to_sum(chunks, sums, label, parts):
-            activations = LastTokenActivations(evaluator, chunk)
-            weights = write_in_weights(adapter, directions[start : start + len(chunk)])
-            base = activations.base * weights
-            sums[BASE, BASE][0] += _sum(base)
-            interventions = {place: disruption(*place, chunk, activations.batch) for place in heads}
-            for place, disrupted in activations.under(interventions):
-                contribution = disrupted * weights
-                sums[place][0] += _sum(contribution)
-                sums[place][1] += _sum((base - contribution).clamp(min=0))
+        for _, chunk in chunks_to_sum(chunks, sums, label, parts):
+            for _, found in run_in_halves(evaluator, chunk, run, len(heads)):
+                for place, values in found.items():
+                    sums[place] += values
     return _effects_frame(sums, len(instances), clip)
+
+
+def _sums_of(
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    directions: Tensor,
+    heads: Sequence[tuple[int, int]],
+    disruption: Disruption,
+) -> Sums:
+    """Sums over instances that are run together, of c and of its drop, each [2, L, m]."""
+    activations = LastTokenActivations(evaluator, instances)
+    weights = write_in_weights(evaluator.adapter, directions)
+    base = activations.base * weights
+    sums = {(BASE, BASE): np.stack([_sum(base), np.zeros(base.shape[1:])])}
+    interventions = {place: disruption(*place, instances, activations.batch) for place in heads}
+    for place, disrupted in activations.under(interventions):
+        contribution = disrupted * weights
+        drop = (base - contribution).clamp(min=0)
+        sums[place] = np.stack([_sum(contribution), _sum(drop)])
+    return sums
 
 
 def _sum(values: Tensor) -> np.ndarray:

@@ -91,6 +91,54 @@ def run_parts(
     return found
 
 
+def run_in_halves(
+    evaluator,
+    instances: Sequence[Instance],
+    run: Callable[[Sequence[Instance]], Result],
+    interventions: int,
+) -> list[tuple[Sequence[Instance], Result]]:
+    """`run` of the instances, together or in parts, each part with its result, in order.
+
+    For work that traces and runs in one go and decodes nothing. Where memory runs out,
+    `evaluator.limits.copies` is halved first, for good, then the instances. Raises
+    NotEnoughMemoryError for an instance that does not fit alone.
+    """
+    waiting = _divided(instances, evaluator.fitting)
+    done: list[tuple[Sequence[Instance], Result]] = []
+    while waiting:
+        some = waiting.pop(0)
+        result, problem = _attempt(partial(run, some))
+        if problem is None:
+            done.append((some, result))
+            continue
+        lower = lowered(evaluator.limits, len(some), interventions, decodes=False)
+        if lower is not None:
+            evaluator.limits = lower
+            _say(problem, f"{lower.copies} interventions")
+            waiting.insert(0, some)
+        else:
+            waiting = _halves(evaluator, some, problem) + waiting
+    return done
+
+
+def most_that_fit(size: int, run: Callable[[int], Result], what: str) -> tuple[Result, int]:
+    """`run` of `size` at once or, where memory runs out, of half as many, and how many that were.
+
+    Raises NotEnoughMemoryError if one at a time is too many.
+    """
+    while True:
+        result, problem = _attempt(partial(run, size))
+        if problem is None:
+            return result, size
+        if size == 1:
+            raise NotEnoughMemoryError(
+                f"one of the {what} alone does not fit into memory: use a device with more of it, "
+                f"or set the model's dtype to float16 ({problem.splitlines()[0]})"
+            )
+        size = -(-size // 2)
+        _say(problem, f"{size} {what}")
+
+
 def lowered(limits: Limits, samples: int, interventions: int, decodes: bool) -> Limits | None:
     """The next lower limits that make a difference for so many samples and interventions."""
     copies = min(limits.copies, interventions)
