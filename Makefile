@@ -1,8 +1,10 @@
 # make results   set up and regenerate every result       make env    set up only
 # make test      set up and run the tests                 make lint   format and style checks
 # make test-long the tests of many minutes
+# make env REQUIREMENTS=envs/requirements-v100.txt    the same with torch for V100 (or -cpu)
 
 VENV := .venv
+REQUIREMENTS := envs/requirements.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -19,9 +21,9 @@ test-long: env
 
 env: $(READY)
 
-$(READY): envs/requirements.txt envs/make_venv.sh
+$(READY): envs/requirements.txt $(REQUIREMENTS) envs/make_venv.sh
 	sh envs/make_venv.sh $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r envs/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r $(REQUIREMENTS)
 	touch $@
 
 lint: env
@@ -30,11 +32,13 @@ lint: env
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-# The full lock, from the environment that `make env` and the tests have proved.
+# The full lock, from the environment that `make env` and the tests have proved, and all files that
+# are made from it. Needs a CPU build of torch: GPU builds bring packages that CPUs cannot use.
 lock:
 	$(BIN)/python -m pip install -q -r envs/requirements.in
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > envs/requirements.txt
-	$(BIN)/python envs/make_conda.py
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//' \
+		> envs/requirements.txt
+	$(BIN)/python envs/make_envs.py
 
 docs: env
 	$(BIN)/python -m hones_core.docs

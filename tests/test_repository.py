@@ -1,31 +1,15 @@
-"""Facts about the repository itself: one source of versions, layers, no leftovers."""
+"""Facts about the repository itself: layers, rules and scripts, links."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hones_core.fingerprint import code_digest
 
 ROOT = Path(__file__).parent.parent
-
-
-def test_the_conda_environment_is_made_from_the_lock():
-    spec = importlib.util.spec_from_file_location("make_conda", ROOT / "envs" / "make_conda.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    texts = [(ROOT / "envs" / f"requirements.{kind}").read_text() for kind in ("in", "txt")]
-    assert (ROOT / "envs" / "hones.yaml").read_text() == module.conda_environment(*texts)
-
-
-def test_every_locked_package_is_pinned_and_named_ones_are_locked():
-    lock = (ROOT / "envs" / "requirements.txt").read_text().split()
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lock)
-    names = {line.split("==")[0].lower() for line in lock}
-    named = re.findall(r"^([a-z0-9-]+)", (ROOT / "envs" / "requirements.in").read_text(), re.M)
-    assert set(named) <= names
 
 
 def imports_of(path: Path) -> set[str]:
@@ -66,6 +50,19 @@ def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
     scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
     assert scripts - rules == {"__init__", "step", "model_step", "table_step"}
     assert rules - scripts == set()
+
+
+def test_every_rule_that_runs_a_model_asks_slurm_for_a_gpu():
+    rules = {}
+    for path in (ROOT / "rules").glob("*.smk"):
+        parts = re.split(r"^\s*rule (\w+):$", path.read_text(), flags=re.M)
+        rules |= dict(zip(parts[1::2], parts[2::2], strict=True))
+    with_model = {
+        name for name, text in rules.items() if re.search(r"^\s+model_files,$", text, re.M)
+    }
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    asked = {name for name, given in profile["set-resources"].items() if "gpu:" in given["gres"]}
+    assert asked == with_model - {"predict_toy_check"}  # the toy's own check, on any CPU
 
 
 def test_links_in_the_documents_lead_somewhere():
