@@ -132,13 +132,11 @@ def check_memory(
         return Finding(name, model.name, FAILED, detail, remedy)
     lost = [row for row in rows if row.peak_gb > free and _smallest(row)]
     if lost:
-        remedy += ", or lower steering.batch_size or the model's max_pixels"
+        remedy += ", or lower batch_size (null: planned), steering.batch_size or max_pixels"
         return Finding(name, model.name, FAILED, _needs(lost, free), remedy)
     tight = [row for row in rows if not row.fits]
     if tight:
-        remedy = (
-            "Leave batch_size, interventions_at_once and decode_rows null: they are planned"
-        )
+        remedy = "Leave batch_size, interventions_at_once and decode_rows null: they are planned"
         return Finding(name, model.name, WARNING, _needs(tight, free), remedy)
     return Finding(name, model.name, OK, _needs(rows, free))
 
