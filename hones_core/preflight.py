@@ -72,13 +72,16 @@ def check_one_model(settings: Settings, model: Model, facts: DeviceFacts) -> lis
     checkpoint = find_checkpoint(model.path, model.revision)
     found = check_device(model.name, model.device, model.dtype, facts)
     found += check_checkpoint(model.name, model.family, checkpoint)
-    found.append(check_tokenizer(model, checkpoint))
+    found.append(check_tokenizer(settings, model, checkpoint))
     found.append(check_memory(settings, model, checkpoint, facts))
     return [*found, check_behaviour(settings, model, found)]
 
 
-def check_tokenizer(model: Model, checkpoint: Checkpoint) -> Finding:
-    """Whether prompts can be made, with one image each, and Yes and No be told apart behind one."""
+def check_tokenizer(settings: Settings, model: Model, checkpoint: Checkpoint) -> Finding:
+    """Whether prompts can be made, with one image each, and Yes and No be told apart behind one.
+
+    Words that cannot be told apart are a warning only where retrieval is no task of the run.
+    """
     name = "tokenizer"
     if checkpoint.folder is None:
         return Finding(name, model.name, SKIPPED, "the checkpoint is not here")
@@ -95,14 +98,15 @@ def check_tokenizer(model: Model, checkpoint: Checkpoint) -> Finding:
             "chat_template.jinja or chat_template.json among them"
         )
         return Finding(name, model.name, FAILED, str(error), remedy)
-    if yes == no:
-        detail = f"{' and '.join(words)} begin with the same token ({yes}) behind a prompt"
-        remedy = "Take another tokenizer, or leave retrieval out of `tasks`"
-        return Finding(name, model.name, FAILED, detail, remedy)
     if _image_tokens(adapter, config, prompt) != 1:
         detail = "the prompt does not hold the image's placeholder once"
         remedy = "Take the tokenizer and chat template of this very checkpoint"
         return Finding(name, model.name, FAILED, detail, remedy)
+    if yes == no:
+        detail = f"{' and '.join(words)} begin with the same token ({yes}) behind a prompt"
+        remedy = "Take another tokenizer, or leave retrieval out of `tasks`"
+        status = FAILED if "retrieval" in settings.tasks else WARNING
+        return Finding(name, model.name, status, detail, remedy)
     return Finding(name, model.name, OK, f"Yes is token {yes}, No is {no}")
 
 

@@ -25,6 +25,7 @@ from hones_core.models.adapter import ModelError
 from hones_core.models.checkpoint import DamagedFileError, check_checkpoint, read_header
 from hones_core.schemas.preflight import PREFLIGHT
 from hones_core.settings import load_settings, plain
+from workflow_scripts.model_step import open_evaluator
 
 pytest_plugins = ["model_fixtures"]
 
@@ -348,9 +349,10 @@ def test_cached_snapshot(cache, sharded, monkeypatch):
 # --- tokenizer ----------------------------------------------------------------------------------
 
 
-def tokenizer_of(folder, family: str = "llava") -> Finding:
-    [model] = settings_of(folder, family).models
-    return preflight.check_tokenizer(model, checkpoints.find_checkpoint(str(folder)))
+def tokenizer_of(folder, family: str = "llava", **changes) -> Finding:
+    settings = settings_of(folder, family).model_copy(update=changes)
+    [model] = settings.models
+    return preflight.check_tokenizer(settings, model, checkpoints.find_checkpoint(str(folder)))
 
 
 def test_tokenizers_that_fit(folder, qwen_folder):
@@ -384,6 +386,7 @@ def test_yes_and_no_that_share_an_id(folder):
     assert found.status == FAILED
     assert f"Yes and No begin with the same token ({yes})" in found.detail
     assert "retrieval" in found.remedy
+    assert tokenizer_of(folder, tasks=("vqa",)).status == WARNING
 
 
 def test_no_tokenizer(folder):
@@ -539,6 +542,16 @@ def test_a_job_refuses_before_it_loads(folder):
         require_ready(str(folder), "llava", "float32", "cpu", None)
     with pytest.raises(ModelError, match=r"device: cuda:99 cannot be used"):
         require_ready(str(folder), "llava", "float32", "cuda:99", None)
+
+
+def test_a_job_asks_when_it_opens_its_model(folder):
+    (folder / SINGLE).write_bytes(b"")
+    model = settings_of(folder).models[0].model_dump()
+    unused = ("name", "top_heads", "compare_with")
+    cfg = {"model": {key: value for key, value in model.items() if key not in unused}}
+    job = SimpleNamespace(params=SimpleNamespace(cfg=cfg), threads=1)
+    with pytest.raises(ModelError, match=r"cannot be run here: weights: model\.safetensors has 0"):
+        open_evaluator(job)
 
 
 def test_a_job_is_not_held_up():

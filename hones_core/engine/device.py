@@ -72,7 +72,7 @@ def _look_at_gpu(device: torch.device) -> DeviceFacts:
             architectures,
             free_bytes(device),
         )
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:
         return DeviceFacts("", arch_list=architectures, driver=_first_line(error))
 
 
