@@ -14,6 +14,7 @@ from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.seeding import seeded_order
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import Limits
+from hones_core.engine.ready import require_ready
 from hones_core.engine.selfcheck import check_model
 from hones_core.engine.sizing import plan_evaluator
 from hones_core.models import load_model
@@ -30,9 +31,10 @@ def open_evaluator(
 ) -> Evaluator:
     """The rule's model on `task`, or the rule's own, with as many threads as the rule was given.
 
-    The model is checked first. Chunk sizes that the configuration leaves open are planned from the
-    memory that is free and the lengths of the instances (None: all of the rule's). Raises
-    ModelError for a model that does not behave as the engine relies on.
+    Device and files are looked at before the model is loaded, the model is checked before it is
+    used. Chunk sizes that the configuration leaves open are planned from the memory that is free
+    and the lengths of the instances (None: all of the rule's). Raises ModelError for a device or
+    files that cannot be used, and for a model that does not behave as the engine relies on.
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -41,6 +43,8 @@ def open_evaluator(
     model = dict(cfg["model"])
     batch_size = model.pop("batch_size")
     engine = cfg.get("engine", {})
+    ready = ("path", "family", "dtype", "device", "revision")
+    require_ready(**{name: model[name] for name in ready})
     adapter = load_model(**model)
     check_model(adapter, engine.get("path", "fast"))
     evaluator = Evaluator(

@@ -121,14 +121,22 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
     return sorted(found, key=lambda job: stages.index(job.stage))
 
 
-def rows(settings: Settings, memory_gb: float, speeds: dict[int, Speed], shards: int) -> list[Row]:
-    """The plan of all models; `speeds` by the bytes of a number."""
+def rows(
+    settings: Settings,
+    memory_gb: float,
+    speeds: dict[int, Speed],
+    shards: int,
+    device: str = "cuda",
+) -> list[Row]:
+    """The plan of all models; `speeds` by the bytes of a number; `device` cuda or cpu."""
     found = []
     for model in settings.models:
         config = checkpoint_config(model.path)
         shape = shape_from_config(config, model.dtype)
         speed = speeds[shape.value_bytes]
-        setting = _Setting(settings, model, shape, image_tokens(config), memory_gb, speed, shards)
+        setting = _Setting(
+            settings, model, shape, image_tokens(config), memory_gb, speed, shards, device
+        )
         found += [setting.row(job) for job in jobs(settings, model, shape)]
     return found
 
@@ -144,6 +152,7 @@ class _Setting:
     memory_gb: float
     speed: Speed
     shards: int
+    device: str
 
     def row(self, job: Job) -> Row:
         """Sizes first, as they say how many rows are decoded together; then costs and hours."""
@@ -186,7 +195,7 @@ class _Setting:
 
     def chosen(self, job: Job, lengths: Lengths) -> Chosen:
         """The sizes that `open_evaluator` would plan on a device with that much free memory."""
-        free = max(0.0, self.memory_gb * 1e9 - self.shape.weight_bytes) * SHARES["cuda"]
+        free = max(0.0, self.memory_gb * 1e9 - self.shape.weight_bytes) * SHARES[self.device]
         if job.work == "steering":
             rows = self.settings.steering.batch_size
             peak = budget.steering_peak(self.shape, lengths, rows)
@@ -199,7 +208,7 @@ class _Setting:
             engine.decode_rows,
             engine.candidate_rows,
         )
-        return choose(self.shape, job.work, lengths, int(free), given, "cuda")
+        return choose(self.shape, job.work, lengths, int(free), given, self.device)
 
     def costs(self, job: Job, lengths: Lengths, sizes: Sizes) -> tuple[Cost, Cost, float]:
         """Of one sample by the plain path, by the fast engine; and the least token-layers."""

@@ -73,9 +73,8 @@ def load_model(
             output_loading_info=True,
             **source,
         )
-        tokenizer = AutoTokenizer.from_pretrained(path, **source)
+        tokenizer = load_tokenizer(path, revision)
         image_processor = processor_class.from_pretrained(path, **pixels, **source)
-        template = _processor_chat_template(path, revision)
     except LOAD_ERRORS as error:
         raise ModelError(
             f"cannot load {family} model from {path}: {error}. It needs whole safetensors weights "
@@ -87,9 +86,19 @@ def load_model(
             f"the weights at {path} are incomplete: {len(missing)} tensors are missing, such as "
             f"{missing[0]}"
         )
+    return adapter_class(model.to(choose_device(device)), tokenizer, image_processor, revision)
+
+
+def load_tokenizer(path: str, revision: str | None = None):
+    """The tokenizer, with the chat template of the full processor where there is one.
+
+    Raises one of LOAD_ERRORS.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    template = _processor_chat_template(path, revision)
     if template is not None:
         tokenizer.chat_template = template
-    return adapter_class(model.to(choose_device(device)), tokenizer, image_processor, revision)
+    return tokenizer
 
 
 def choose_device(device: str) -> torch.device:
