@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
+import yaml
+from workflow_support import ROOT
 
 from hones_core import artifacts
 from hones_core.artifacts import Schema
@@ -11,10 +13,12 @@ from hones_core.schemas import benchmark, heads, masking, neurons, steering
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 
 
-def small_run(name: str, **values) -> dict:
-    """Configuration values of a small run called `name`."""
+def small_run(name: str, model: str, **values) -> dict:
+    """Configuration values of a small run called `name`, of one of the default run's models."""
+    models = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
     return {
         "run_name": name,
+        "models": [one for one in models if one["name"] == model],
         # With so few samples a discrete metric may not lose anything for any head.
         "heads": {
             "utility": "target_logprob",
@@ -36,7 +40,7 @@ def small_run(name: str, **values) -> dict:
 class Results:
     """The artifacts of one run."""
 
-    def __init__(self, project: Path, run: str, model: str = "llava"):
+    def __init__(self, project: Path, run: str, model: str):
         self.folder = project / "results" / run
         self.model = model
 

@@ -1,4 +1,4 @@
-"""The whole chain on real COCO annotations, with stand-in photographs of the true sizes."""
+"""The whole chain on real COCO annotations with the toy Qwen2.5-VL, and with stand-in photographs of the true sizes."""
 
 from pathlib import Path
 
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(
 def config(project: Path) -> dict:
     return small_run(
         "coco",
+        "qwen2_5_vl",
         data={
             "image_folder": str(project / "photographs"),
             "captions": str(SAMPLE / "captions_train2014.subset.json"),
@@ -66,7 +67,7 @@ def run(tmp_path_factory):
         "--configfile",
         write_config(project, "coco.yaml", config(project)),
     )
-    results = Results(project, "coco")
+    results = Results(project, "coco", "qwen2_5_vl")
     succeed(project, "results/coco/benchmark/splits.parquet", *arguments)
     draw_stand_ins(project, results)
     succeed(project, *arguments)

@@ -1,4 +1,4 @@
-"""The whole chain on a few generated scenes, and what happens when something breaks in it."""
+"""The whole chain on a few generated scenes with the toy LLaVA, and what happens when something breaks in it."""
 
 import pytest
 from chain_support import (
@@ -20,6 +20,7 @@ SCENES = "results/small/scenes"
 QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"
 CONFIG = small_run(
     "small",
+    "llava",
     data={
         "image_folder": f"{SCENES}/train2014",
         "captions": f"{SCENES}/annotations/captions_train2014.json",
@@ -42,7 +43,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def results(run):
-    return Results(run[0], "small")
+    return Results(run[0], "small", "llava")
 
 
 def test_a_second_run_has_nothing_to_do(run):

@@ -1,15 +1,19 @@
 """When memory runs out, the same outcomes are found with less at once."""
 
 import math
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from model_support import make_instances
 
+from hones_core.attribution.neuron_effects import measure_neuron_effects
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
 from hones_core.engine.memory import NotEnoughMemoryError, lowered
+from hones_core.steering import Bank, Training, learn_scales
 
 pytest_plugins = ["model_fixtures"]
 
@@ -146,3 +150,47 @@ def test_other_errors_are_not_taken_for_it(tiny, monkeypatch):
     monkeypatch.setattr("hones_core.engine.fast.trace_answers", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         evaluator_of(tiny, "vqa").prepare(make_instances("vqa", 2))
+
+
+def test_neuron_effects_do_not_depend_on_it(tiny, cramped, capsys):
+    instances, heads = make_instances("vqa", 4), [(0, 0), (0, 2), (1, 1)]
+    expected = measure_neuron_effects(evaluator_of(tiny, "vqa"), instances, instances, heads)
+    columns = max(evaluator_of(tiny, "vqa").encode([one]).input_ids.shape[1] for one in instances)
+    failures = cramped(columns, place=0)
+    capsys.readouterr()
+    found = measure_neuron_effects(evaluator_of(tiny, "vqa"), instances, instances, heads)
+    said = capsys.readouterr().err
+    assert failures and "1 interventions" in said and "1 samples at once" in said
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("task", ["vqa", "retrieval"])
+def test_steering_does_not_depend_on_it(tiny, cramped, capsys, task):
+    instances = make_instances(task, 4)
+    bank = Bank(frozenset([(0, 1), (0, 7), (1, 3)]))
+    training = Training(learning_rate=0.05, epochs=2, negatives_per_query=1)
+    scales, curve = learn_scales(evaluator_of(tiny, task), instances, bank, training)
+    most = []
+    hook = tiny.adapter.layers[0].mlp.register_forward_pre_hook(
+        lambda _module, args: most.append(args[0].shape[0] * args[0].shape[1])
+    )
+    evaluator = evaluator_of(tiny, task)
+    learn_scales(evaluator, instances, bank, replace(training, batch_size=1, epochs=1))
+    hook.remove()
+    failures = cramped(max(most), place=0)
+    capsys.readouterr()
+    found, found_curve = learn_scales(evaluator_of(tiny, task), instances, bank, training)
+    assert failures and "1 examples at once" in capsys.readouterr().err
+    assert found == pytest.approx(scales, abs=1e-5)
+    pd.testing.assert_frame_equal(found_curve, curve, rtol=1e-4, atol=1e-6)
+
+
+def test_an_example_of_steering_too_many(tiny, cramped):
+    cramped(3)
+    with pytest.raises(NotEnoughMemoryError, match=r"examples at once.*float16"):
+        learn_scales(
+            evaluator_of(tiny, "vqa"),
+            make_instances("vqa", 4),
+            Bank(frozenset([(0, 1)])),
+            Training(epochs=1),
+        )

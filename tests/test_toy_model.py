@@ -121,9 +121,9 @@ def test_prompts_are_those_of_the_chain(family):
     for task, text in FORMATS[family].instructions.items():
         if task in ("ocr", "caption"):
             assert adapter.prompt(text) == prompt_text(task, family=family)
-    assert adapter.prompt(
-        f"Question: Which? {FORMATS[family].instructions['vqa']}"
-    ) == prompt_text("vqa", "Which?", family)
+    assert adapter.prompt(f"Question: Which? {FORMATS[family].instructions['vqa']}") == prompt_text(
+        "vqa", "Which?", family
+    )
 
 
 @by_family

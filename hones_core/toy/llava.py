@@ -22,9 +22,7 @@ from hones_core.toy.scenes import GRID, PATCH, SIDE
 MODEL = LlavaForConditionalGeneration
 
 
-def build_config(
-    arch: Architecture, text: dict, tokenizer: PreTrainedTokenizerFast
-) -> LlavaConfig:
+def build_config(arch: Architecture, text: dict, tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
     """The configuration of the two halves."""
     vision = CLIPVisionConfig(
         hidden_size=arch.tower_width,

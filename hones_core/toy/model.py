@@ -105,9 +105,7 @@ def _start_attention(attention: nn.Module, generator: torch.Generator) -> None:
     attention.o_proj.weight.copy_(0.5 * values.T)
 
 
-def _near_synonyms(
-    model: PreTrainedModel, ids: dict[str, int], generator: torch.Generator
-) -> None:
+def _near_synonyms(model: PreTrainedModel, ids: dict[str, int], generator: torch.Generator) -> None:
     """Let the embedding of a synonym start close to its word's, as in pretrained text models."""
     table = model.model.language_model.embed_tokens.weight
     for name, entry in {**COLOURS, **SHAPES}.items():

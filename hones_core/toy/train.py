@@ -148,7 +148,9 @@ class Trainer:
 
     def _batch(self, number: int, size: int) -> Batch:
         recipe = self.recipe
-        batch = training_batch(recipe.seed + 1000 * recipe.seed_offset, number, size, self.encoder, recipe.mix)
+        batch = training_batch(
+            recipe.seed + 1000 * recipe.seed_offset, number, size, self.encoder, recipe.mix
+        )
         return batch.to(self.device)
 
     def _update(self, loss: torch.Tensor, rate: float) -> None:
