@@ -1,4 +1,4 @@
-"""The whole chain on real COCO annotations with the toy Qwen2.5-VL, and with stand-in photographs of the true sizes."""
+"""The whole chain with the toy Qwen2.5-VL on real COCO annotations; photographs are stand-ins."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The whole chain on a few generated scenes with the toy LLaVA, and what happens when something breaks in it."""
+"""The whole chain on a few scenes with the toy LLaVA, and what happens when something breaks."""
 
 import pytest
 from chain_support import (

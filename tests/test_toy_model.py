@@ -16,7 +16,7 @@ from hones_core.toy.official import write_official
 from hones_core.toy.prompts import FORMATS, FastEncoder, build_tokenizer, prompt_text
 from hones_core.toy.scenes import scene_rng
 from hones_core.toy.train import RECIPES, Recipe, Trainer, train
-from hones_core.toy.training_data import Mix, _normalise, collate, make_pack
+from hones_core.toy.training_data import _MEAN, _STD, Mix, _normalise, collate, make_pack
 
 TOYS = Path(__file__).parents[1] / "resources/toy"
 TINY = {
@@ -149,13 +149,12 @@ def test_every_toy_sentence_encodes_alike(family):
 
 @by_family
 def test_a_pack_gives_the_logits_of_separate_prompts(models, family):
-    """By the adapter's inputs and positions, which tests elsewhere compare with stock processors."""
+    """By the adapter's inputs and positions; other tests compare these with stock processors."""
     model, encoder = models[family], FastEncoder(family)
     adapter = load_model(str(TOYS / family), family, device="cpu")
     pack = make_pack(scene_rng("evaluation", 9, 0), encoder, Mix())
     batch = collate([pack], encoder)
-    pixels = batch.pixels[0].permute(1, 2, 0).numpy() * [0.26862954, 0.26130258, 0.27577711]
-    pixels = (pixels + [0.48145466, 0.4578275, 0.40821073]) * 255
+    pixels = (batch.pixels[0].permute(1, 2, 0).numpy() * _STD + _MEAN) * 255
     image = Image.fromarray(pixels.round().astype(np.uint8))
     with torch.no_grad():
         features = FAMILIES[family].image_features(model, batch.pixels)

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from hones_core.toy.prompts import FastEncoder
 from hones_core.toy.scenes import MAX_CHARACTERS
 from hones_core.toy.training_data import IGNORED, TASKS, Batch
-from hones_core.toy.prompts import FastEncoder
 from hones_core.toy.vocabulary import CHARACTERS, COLOURS, SHAPES
 
 

@@ -99,7 +99,8 @@ FORMATS = {
             "{% else %}{% for content in message['content'] %}"
             "{% if content['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
             "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}{% endif %}"
-            "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+            "<|im_end|>\n{% endfor %}"
+            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
         ),
     ),
 }

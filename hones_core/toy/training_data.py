@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hones_core.benchmark.overlays import draw_outline
 from hones_core.toy.language import ask_question, facts_of, falsify, write_caption
-from hones_core.toy.scenes import Scene, draw_scene, patch_labels, sample_scene, scene_rng
 from hones_core.toy.prompts import FastEncoder
+from hones_core.toy.scenes import Scene, draw_scene, patch_labels, sample_scene, scene_rng
 
 BOX_COLOUR, BOX_WIDTH = (0, 0, 255), 2  # as the workflow's toy configuration draws it
 IGNORED = -100
