@@ -191,3 +191,18 @@ def test_head_without_effects_is_an_error():
 
 def test_base_contributions():
     np.testing.assert_array_equal(base_contributions(effects_frame()), [[0.5, -2.0], [1.0, 0.0]])
+
+
+def test_activations_that_are_not_finite_stop_it(tiny):
+    def spoil(_module, args):
+        return (args[0] * float("inf"),)
+
+    handle = tiny.adapter.layers[0].mlp.down_proj.register_forward_pre_hook(spoil)
+    instances = make_instances("vqa", 2)
+    try:
+        with pytest.raises(FloatingPointError, match=r"float32.*vqa/0, vqa/1; vqa/0 breaks behind"):
+            measure_neuron_effects(
+                Evaluator(tiny.adapter, "vqa", tiny.images, 2), instances, instances, [(0, 1)]
+            )
+    finally:
+        handle.remove()

@@ -167,6 +167,8 @@ def test_numbers_that_are_not_finite_name_the_instances(tiny, value, task, engin
                 evaluator.outcomes(
                     evaluator.prepare(instances) if label == "base" else prepared, intervention
                 )
+            with pytest.raises(FloatingPointError, match=r"/0 breaks behind layer 1\)"):
+                evaluator.outcomes(prepared, intervention or MeanReplaceHead(0, 0))
     finally:
         handle.remove()
 

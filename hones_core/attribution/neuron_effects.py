@@ -95,7 +95,8 @@ def measure_neuron_effects(
 
         def run(some: Sequence[Instance]) -> Sums:
             own = torch.stack([towards[one.instance_id] for one in some])
-            return _sums_of(evaluator, some, own, heads, disruption)
+            with evaluator.named(some):
+                return _sums_of(evaluator, some, own, heads, disruption)
 
         label = f"{evaluator.task_name} neuron effects, {len(heads)} heads"
         chunks = evaluator.prompt_chunks(instances)
@@ -113,7 +114,10 @@ def _sums_of(
     heads: Sequence[tuple[int, int]],
     disruption: Disruption,
 ) -> Sums:
-    """Sums over instances that are run together, of c and of its drop, each [2, L, m]."""
+    """Sums over instances that are run together, of c and of its drop, each [2, L, m].
+
+    Raises FloatingPointError if one of them is NaN or infinite.
+    """
     activations = LastTokenActivations(evaluator, instances)
     weights = write_in_weights(evaluator.adapter, directions)
     base = activations.base * weights
@@ -123,6 +127,12 @@ def _sums_of(
         contribution = disrupted * weights
         drop = (base - contribution).clamp(min=0)
         sums[place] = np.stack([_sum(contribution), _sum(drop)])
+    broken = [place for place, values in sums.items() if not np.isfinite(values).all()]
+    if broken:
+        raise FloatingPointError(
+            f"some activations are NaN or infinite in {evaluator.adapter.dtype}, first with head "
+            f"{broken[0]} disrupted ({BASE, BASE}: none); use float32 or bfloat16"
+        )
     return sums
 
 

@@ -5,8 +5,8 @@ outcome under every intervention, by the fast engine or the plain path. Both see
 so that base and intervened results are paired (METHOD 13).
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -22,6 +22,7 @@ from hones_core.benchmark.images import open_image
 from hones_core.engine import fast, plain
 from hones_core.engine.interventions import Change, Intervention, applied
 from hones_core.engine.memory import Part, run_parts, trace_parts
+from hones_core.engine.overflow import located
 from hones_core.engine.results import Answer, Ranked
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.tasks import get_task
@@ -120,7 +121,7 @@ class Evaluator:
         """
         if self.engine == "plain":
             return Prepared(instances, score_targets, None)
-        with torch.inference_mode(), instances_named(instances):
+        with torch.inference_mode(), self.named(instances):
             trace = partial(self._trace, score_targets)
             return Prepared(instances, score_targets, trace_parts(self, instances, trace))
 
@@ -139,7 +140,7 @@ class Evaluator:
         naming the instances, if a logit is NaN or infinite, and NotEnoughMemoryError for an
         instance that does not fit alone.
         """
-        with torch.inference_mode(), instances_named(prepared.instances):
+        with torch.inference_mode(), self.named(prepared.instances):
             if prepared.parts is None:
                 return {
                     label: self._plain_outcomes(prepared, intervention)
@@ -151,6 +152,10 @@ class Evaluator:
             return {
                 label: [one for part in found for one in part[label]] for label in interventions
             }
+
+    def named(self, instances: Sequence[Instance]) -> AbstractContextManager[None]:
+        """Names instances and layer in an error about numbers that are not finite."""
+        return located(self.adapter, instances, lambda instance: self.encode([instance]))
 
     def text(self, instance: Instance, candidate: str | None = None) -> str:
         """The full prompt; for retrieval the candidate defaults to the positive one."""
@@ -324,16 +329,6 @@ class Evaluator:
 
 def _changes(adapter: Adapter, intervention: Intervention | None) -> list[Change]:
     return [] if intervention is None else list(intervention.changes(adapter))
-
-
-@contextmanager
-def instances_named(instances: Iterable[Instance]) -> Iterator[None]:
-    """Name the instances in an error about numbers that are not finite."""
-    try:
-        yield
-    except FloatingPointError as error:
-        names = ", ".join(instance.instance_id for instance in instances)
-        raise FloatingPointError(f"{error} (in the batch of {names})") from error
 
 
 def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]:

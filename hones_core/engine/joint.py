@@ -6,6 +6,7 @@ take part, and retrieval has its own way of sharing.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,10 +19,10 @@ from hones_core.engine.evaluate import (
     Prepared,
     common_prefix,
     cut_batch,
-    instances_named,
 )
 from hones_core.engine.fast import Question
 from hones_core.engine.interventions import Intervention
+from hones_core.engine.overflow import located
 from hones_core.models.adapter import Batch
 from hones_core.tasks.instances import Instance
 
@@ -73,7 +74,7 @@ class JointEvaluator:
         images = _by_image(instances)
         rows = [(row, one) for row, group in enumerate(images) for one in group]
         instances = [one for _, one in rows]
-        with torch.inference_mode(), instances_named(instances):
+        with torch.inference_mode(), self._named(instances):
             drafts, targets = self._drafts_and_targets(instances)
             prefix, rests = self._prefix(images)
             questions = [
@@ -93,7 +94,7 @@ class JointEvaluator:
         self, prepared: PreparedTogether, interventions: Mapping[Label, Intervention | None]
     ) -> dict[Label, list[Outcome]]:
         """One outcome per question, in the order of `prepared.instances`, as an Evaluator's."""
-        with torch.inference_mode(), instances_named(prepared.instances):
+        with torch.inference_mode(), self._named(prepared.instances):
             first = next(iter(self.evaluators.values()))
             chunk = Prepared(prepared.instances, prepared.score_targets, None)
             found = first.fast_results(prepared.traced, interventions)
@@ -104,6 +105,9 @@ class JointEvaluator:
                 ]
                 for label, results in found.items()
             }
+
+    def _named(self, instances: Sequence[Instance]) -> AbstractContextManager[None]:
+        return located(self.adapter, instances, lambda one: self.evaluators[one.task].encode([one]))
 
     def _drafts_and_targets(
         self, instances: Sequence[Instance]
