@@ -9,7 +9,7 @@ rounds, each with another sample and other heads, the heads spread evenly over a
 their mean is that of all heads. A speed-up is the median over rounds of the ratio of mean seconds.
 
 Prints a Markdown table a family, or with `--json` one object with the families "llava",
-"qwen2_5_vl" and "toy_llava" and for each: `short_answer_speedup`, `caption_speedup`,
+"qwen2_5_vl", "toy_llava" and "toy_qwen2_5_vl" and for each: `short_answer_speedup`, `caption_speedup`,
 `retrieval_speedup`, `neuron_speedup`, `steering_speedup` (a later epoch, the bank spread over all
 layers), the same with `_over_nnsight` (null without nnsight), `bound_share_short_answer` and
 `bound_share_neuron` (see `engine_costs.py`), `decisions_compared`, `decisions_differing` and what
@@ -42,7 +42,8 @@ from engine_work import Bench, Plan, Round, Samples
 
 from hones_core.models.loading import DTYPES
 
-FAMILIES = ("llava", "qwen2_5_vl", "toy_llava")
+TOY = "toy_"
+FAMILIES = ("llava", "qwen2_5_vl", TOY + "llava", TOY + "qwen2_5_vl")
 WORKS = {
     "short_answer": "short answers, a head",
     "caption": "captions of 20 tokens, a head",
@@ -105,17 +106,17 @@ def parse_options() -> argparse.Namespace:
 
 def open_bench(family: str, options: argparse.Namespace, folder: Path) -> Bench:
     """The model of a family and the work for it."""
-    plan = QUICK_PLAN if options.quick else TOY_PLAN if family == "toy_llava" else PLAN
+    plan = QUICK_PLAN if options.quick else TOY_PLAN if family.startswith(TOY) else PLAN
     if options.rounds:
         plan = replace(plan, rounds=options.rounds, retrieval_rounds=options.rounds)
-    if family == "toy_llava":
-        adapter = load_toy(options.device)
+    if family.startswith(TOY):
+        adapter = load_toy(family.removeprefix(TOY), options.device)
         return Bench(adapter, ToySamples(folder, plan.candidates), plan, None, [])
     shape = SHAPES[family]["quick" if options.quick else options.shape]
     adapter = build_adapter(family, shape, options.device, DTYPES[options.dtype])
     samples = Samples(folder, shape.image, plan.candidates)
-    # Every third word ends a short answer, which so has one to three tokens.
-    stops = list(range(7, len(adapter.tokenizer), 3))
+    # Every fifth word ends a short answer, which so has one to five tokens, its end included.
+    stops = list(range(7, len(adapter.tokenizer), 5))
     return Bench(adapter, samples, plan, None, stops, DECISIVE)
 
 

@@ -1,4 +1,4 @@
-"""The shipped toy model and scenes of its kind for `benchmarks/engine.py`."""
+"""The shipped toy models and scenes of their kind for `benchmarks/engine.py`."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from hones_core.toy.language import ask_question, facts_of, write_caption
 from hones_core.toy.official import unique_scenes
 from hones_core.toy.scenes import draw_scene, scene_rng
 
-CHECKPOINT = Path(__file__).parents[1] / "resources" / "toy" / "llava"
+TOYS = Path(__file__).parents[1] / "resources" / "toy"
 
 
-def load_toy(device: str) -> Adapter:
-    """The toy in float32."""
-    return load_model(str(CHECKPOINT), "llava", device=device)
+def load_toy(family: str, device: str) -> Adapter:
+    """A family's toy in float32."""
+    return load_model(str(TOYS / family), family, device=device)
 
 
 class ToySamples:

@@ -1,6 +1,6 @@
-"""The shipped toy: fast engine and plain path on every head and 64 samples of every task.
+"""The shipped toys: fast engine and plain path on every head and 64 samples of every task.
 
-Takes about ten minutes of one core: `make test-long`.
+Takes about twenty minutes of one core: `make test-long`.
 """
 
 import sys
@@ -43,10 +43,11 @@ def project(tmp_path_factory):
     return path / "results" / "toy"
 
 
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 @pytest.mark.parametrize("task", TASKS)
-def test_decisions_and_rankings_are_the_same(project, task):
+def test_decisions_and_rankings_are_the_same(project, task, family):
     torch.set_num_threads(1)
-    adapter = load_model(str(ROOT / "resources/toy/llava"), "llava", device="cpu")
+    adapter = load_model(str(ROOT / "resources/toy" / family), family, device="cpu")
     frame = artifacts.read(project / f"benchmark/instances/{task}.parquet", INSTANCES)
     folder = "benchmark/ocr_images" if task == "ocr" else "scenes/train2014"
     instances = [one for one in to_instances(frame) if one.split == "discovery"][:SAMPLES]
