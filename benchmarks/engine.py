@@ -9,9 +9,10 @@ rounds, each with another sample and other heads, the heads spread evenly over a
 their mean is that of all heads. A speed-up is the median over rounds of the ratio of mean seconds.
 
 Prints a Markdown table a family, or with `--json` one object with the families "llava",
-"qwen2_5_vl", "toy_llava" and "toy_qwen2_5_vl" and for each: `short_answer_speedup`, `caption_speedup`,
-`retrieval_speedup`, `neuron_speedup`, `steering_speedup` (a later epoch, the bank spread over all
-layers), the same with `_over_nnsight` (null without nnsight), `bound_share_short_answer` and
+"qwen2_5_vl", "toy_llava" and "toy_qwen2_5_vl" and for each: `short_answer_speedup`,
+`caption_speedup`, `retrieval_speedup`, `neuron_speedup`, `steering_speedup` (a later epoch, the
+bank in the upper half of the layers; `steering_all_layers_speedup`: spread over all of them), the
+same with `_over_nnsight` (null without nnsight), `bound_share_short_answer` and
 `bound_share_neuron` (see `engine_costs.py`), `decisions_compared`, `decisions_differing` and what
 goes with them.
 """
@@ -49,8 +50,8 @@ WORKS = {
     "caption": "captions of 20 tokens, a head",
     "retrieval": "retrieval, a head",
     "neuron": "neuron scores, a head",
-    "steering": "steering epoch, all layers",
-    "steering_upper": "steering epoch, upper half",
+    "steering": "steering epoch, bank in the upper half",
+    "steering_all_layers": "steering epoch, bank in all layers",
 }
 PLAN = Plan()
 TOY_PLAN = replace(
@@ -147,8 +148,8 @@ def run_rounds(bench: Bench, name: str, found: dict) -> list[Round]:
         "caption": lambda bench, number: generation_round(bench, "caption", number),
         "retrieval": retrieval_round,
         "neuron": neuron_round,
-        "steering": lambda bench, number: steering_round(bench, number, 0),
-        "steering_upper": lambda bench, number: steering_round(bench, number, half),
+        "steering": lambda bench, number: steering_round(bench, number, half),
+        "steering_all_layers": lambda bench, number: steering_round(bench, number, 0),
     }
     rounds = plan.retrieval_rounds if name == "retrieval" else plan.rounds
     if name != "retrieval" or bench.adapter.device.type == "cuda":
@@ -169,23 +170,23 @@ def run_rounds(bench: Bench, name: str, found: dict) -> list[Round]:
 
 def summary(name: str, rounds: Sequence[Round]) -> dict:
     """Medians over the rounds: speed-ups, seconds, and what else was noted."""
-    key = {"steering_upper": "steering_upper_half"}.get(name, name)
 
     def ratio(over: str, under: str = "fast") -> list[float]:
         return [one.seconds[over] / one.seconds[under] for one in rounds if over in one.seconds]
 
-    found = {f"{key}_speedup": round(statistics.median(ratio("plain")), 2)}
-    found[f"{key}_speedup_range"] = [round(f(ratio("plain")), 2) for f in (min, max)]
+    found = {f"{name}_speedup": round(statistics.median(ratio("plain")), 2)}
+    found[f"{name}_speedup_range"] = [round(f(ratio("plain")), 2) for f in (min, max)]
     nnsight = ratio("nnsight")
     over = round(statistics.median(nnsight), 2) if nnsight else None
-    found[f"{key}_speedup_over_nnsight"] = over
+    found[f"{name}_speedup_over_nnsight"] = over
     if "filling" in rounds[0].seconds:
-        found[f"{key}_first_epoch_speedup"] = round(statistics.median(ratio("plain", "filling")), 2)
-    found[f"{key}_seconds"] = {
+        first = statistics.median(ratio("plain", "filling"))
+        found[f"{name}_first_epoch_speedup"] = round(first, 2)
+    found[f"{name}_seconds"] = {
         part: round(statistics.median([one.seconds[part] for one in rounds]), 4)
         for part in rounds[0].seconds
     }
-    found[f"{key}_notes"] = {
+    found[f"{name}_notes"] = {
         part: round(statistics.mean([one.more[part] for one in rounds]), 9)
         for part in rounds[0].more
     }
@@ -256,15 +257,14 @@ def table(family: str, found: dict) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, text in WORKS.items():
-        key = {"steering_upper": "steering_upper_half"}.get(name, name)
-        if f"{key}_speedup" not in found:
+        if f"{name}_speedup" not in found:
             continue
-        seconds, low_high = found[f"{key}_seconds"], found[f"{key}_speedup_range"]
+        seconds, low_high = found[f"{name}_seconds"], found[f"{name}_speedup_range"]
         cells = [
             f"{seconds[p]:.3f} s" if p in seconds else "–" for p in ("plain", "nnsight", "fast")
         ]
-        over = found[f"{key}_speedup_over_nnsight"]
-        spread = f"{found[f'{key}_speedup']:.2f} ({low_high[0]:.2f}–{low_high[1]:.2f})"
+        over = found[f"{name}_speedup_over_nnsight"]
+        spread = f"{found[f'{name}_speedup']:.2f} ({low_high[0]:.2f}–{low_high[1]:.2f})"
         lines.append(f"| {text} | {' | '.join(cells)} | {spread} | {over or '–'} |")
     rest = {name: value for name, value in found.items() if name not in _in_table(found)}
     return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in rest.items())])
