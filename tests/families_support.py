@@ -9,7 +9,6 @@ from qwen_support import build_tokenizer as build_qwen_tokenizer
 from transformers import (
     CLIPVisionConfig,
     GenerationConfig,
-    LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     LlavaNextImageProcessorPil,
@@ -47,7 +46,7 @@ QWEN_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }} "
     "{% for content in message['content'] %}{% if content['type'] == 'image' %}<image>"
     "{% endif %}{% endfor %}{% for content in message['content'] %}"
-    "{% if content['type'] == 'text' %}\n{{ content['text'] }}{% endif %}{% endfor %}"
+    "{% if content['type'] == 'text' %}{{ '\n' + content['text'] }}{% endif %}{% endfor %}"
     "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
