@@ -166,7 +166,9 @@ class Model(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its folder in results")
     path: str = Field(description="local folder, or hub id")
     revision: str | None = Field(description="commit of the hub id; null for a local folder")
-    family: Literal["llava", "qwen2_5_vl"] = Field(description="which adapter reads it")
+    family: Literal["llava", "qwen2_5_vl", "qwen2_vl", "llava_next", "llava_onevision"] = Field(
+        description="which adapter reads it"
+    )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
     device: str = Field(description="auto, cpu, cuda, cuda:1 ...")
     batch_size: Positive | None = Field(
@@ -176,18 +178,21 @@ class Model(Section):
     compare_with: str | None = Field(description="the paper's model shown beside it in tables")
     min_pixels: Positive | None = Field(
         default=None,
-        description="qwen2_5_vl: smaller images are enlarged to it; null: the checkpoint's bound",
+        description="qwen*: smaller images are enlarged to it; null: the checkpoint's bound",
     )
     max_pixels: Positive | None = Field(
         default=None,
-        description="qwen2_5_vl: larger images are shrunk to it; null: the checkpoint's bound",
+        description="qwen*: larger images are shrunk to it; null: the checkpoint's bound",
     )
 
     @model_validator(mode="after")
     def _bounds_of_images_fit(self) -> "Model":
         bounds = (self.min_pixels, self.max_pixels)
-        if self.family == "llava" and bounds != (None, None):
-            raise ValueError("llava has images of one size: leave min_pixels and max_pixels out")
+        if self.family.startswith("llava") and bounds != (None, None):
+            raise ValueError(
+                f"{self.family} has images of one size or crops of that size: leave min_pixels and "
+                "max_pixels out"
+            )
         if None not in bounds and self.min_pixels > self.max_pixels:
             raise ValueError("min_pixels is larger than max_pixels")
         return self

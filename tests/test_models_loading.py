@@ -61,7 +61,7 @@ def test_dtype_is_obeyed(folder, dtype):
 
 
 def test_unknown_family_and_dtype(folder):
-    assert "known: llava" in refusal(folder, family="llava_next")
+    assert "known: llava" in refusal(folder, family="llava_third")
     assert "float16" in refusal(folder, dtype="int8")
 
 

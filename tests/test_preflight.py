@@ -287,6 +287,7 @@ def test_wrong_architecture(folder):
     found = files(folder, "qwen2_5_vl")["config"]
     assert found.status == FAILED
     assert "family qwen2_5_vl needs Qwen2_5_VLForConditionalGeneration" in found.detail
+    assert "LlavaForConditionalGeneration, whose family is llava" in found.detail
     assert "Set the model's family" in found.remedy
     for odd in (None, 3, []):
         edit_json(folder / "config.json", architectures=odd)

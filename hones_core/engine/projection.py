@@ -259,7 +259,7 @@ class _Setting:
         return job.samples * self.distinct(job.task) * states
 
     def hours(self, job: Job, lengths: Lengths, cost: Cost) -> float:
-        merged = 4 if self.model.family == "qwen2_5_vl" else 1  # patches of one image token
+        merged = 4 if self.model.family.startswith("qwen") else 1  # patches of one image token
         seconds = self.speed.seconds(self.shape, lengths, cost, self.image[0] * merged)
         return job.samples * seconds / 3600
 

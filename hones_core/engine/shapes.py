@@ -2,8 +2,21 @@
 
 from dataclasses import dataclass
 
-from hones_core.models.adapter import Adapter
+from transformers import (
+    LlavaNextConfig,
+    LlavaNextModel,
+    LlavaOnevisionConfig,
+    LlavaOnevisionModel,
+)
 
+from hones_core.models.adapter import Adapter
+from hones_core.models.llava_next import count_features
+
+# Models whose image tokens are packed from crops, by their model_type.
+PACKED = {
+    "llava_next": (LlavaNextModel, LlavaNextConfig),
+    "llava_onevision": (LlavaOnevisionModel, LlavaOnevisionConfig),
+}
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -108,6 +121,10 @@ def shape_from_config(config: dict, dtype: str) -> Shape:
 def image_tokens(config: dict) -> tuple[int, int]:
     """Image tokens of a photograph of 640 x 480 pixels, and of COCO's largest (640 x 640)."""
     vision = config["vision_config"]
+    if config.get("model_type") in PACKED:
+        kind, read = PACKED[config["model_type"]]
+        parsed = read.from_dict(config)
+        return tuple(count_features(kind, parsed, side, 640) for side in (480, 640))
     patch = vision["patch_size"]
     if "image_size" in vision:  # every image is scaled to one size
         return ((vision["image_size"] // patch) ** 2,) * 2
@@ -116,7 +133,15 @@ def image_tokens(config: dict) -> tuple[int, int]:
 
 
 def _vision_parameters(vision: dict, width: int) -> int:
-    """Layers of a CLIP tower and its projector, or of a Qwen tower (gated FFN) and its merger."""
+    """Layers of a CLIP tower and its projector, or of a Qwen tower and its merger.
+
+    The FFN of Qwen2.5-VL's tower is gated, that of Qwen2-VL's is not.
+    """
+    if "embed_dim" in vision:
+        own = vision["embed_dim"]
+        merged = own * vision.get("spatial_merge_size", 2) ** 2
+        layer = (4 + 2 * vision.get("mlp_ratio", 4)) * own**2
+        return vision["depth"] * layer + merged * (merged + width)
     own = vision["hidden_size"]
     if "depth" in vision:
         merged = own * vision["spatial_merge_size"] ** 2

@@ -24,6 +24,12 @@ _TEXT = {
         "retrieval": (54, 1, 1, 31),
     },
 }
+# By the vocabularies of the language models.
+_TEXT |= {
+    "qwen2_vl": _TEXT["qwen2_5_vl"],
+    "llava_next": _TEXT["llava"],
+    "llava_onevision": _TEXT["qwen2_5_vl"],
+}
 # Assumed share of answers that leave their draft under an intervention; they do halfway.
 LEAVING = {"vqa": 0.1, "ocr": 0.1, "caption": 0.6, "retrieval": 0.0}
 # Longest prompts have so many more text tokens than usual ones.

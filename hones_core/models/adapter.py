@@ -1,6 +1,7 @@
 """What the analysis must know of an architecture: its layers, heads, neurons and prompt format.
 
-A second family is one subclass of `Adapter` and one line in `hones_core.models.loading.FAMILIES`.
+A further family is one subclass of `Adapter` and one line in `hones_core.models.loading.FAMILIES`;
+docs/architecture.md, "Which models", says what else.
 """
 
 from dataclasses import dataclass

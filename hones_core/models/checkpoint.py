@@ -8,7 +8,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from hones_core.findings import FAILED, OK, WARNING, Finding
-from hones_core.models.loading import FAMILIES
+from hones_core.models.loading import FAMILIES, advice
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -135,7 +135,7 @@ def _check_config(model: str, family: str, checkpoint: Checkpoint) -> Finding:
         remedy = f"Take a checkpoint in transformers' own format, as {needed}"
         return Finding("config", model, FAILED, f"{own_code}, for {found}", remedy)
     if needed not in found:
-        detail = f"{CONFIG} names {found}, but family {family} needs {needed}"
+        detail = f"family {family} needs {needed}, but {CONFIG} names {advice(found)}"
         remedy = "Set the model's family to that of its checkpoint, or take another checkpoint"
         return Finding("config", model, FAILED, detail, remedy)
     if config.get("auto_map"):

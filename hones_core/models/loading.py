@@ -11,14 +11,21 @@ from transformers import (
     AutoTokenizer,
     CLIPImageProcessorPil,
     LlavaForConditionalGeneration,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionImageProcessorPil,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
 )
 from transformers.utils import cached_file
 
 from hones_core.models.adapter import Adapter, ModelError
 from hones_core.models.llava import LlavaAdapter
+from hones_core.models.llava_next import LlavaNextAdapter, LlavaOnevisionAdapter
 from hones_core.models.qwen2_5_vl import Qwen2_5_VLAdapter
+from hones_core.models.qwen2_vl import Qwen2VLAdapter
 
 FAMILIES = {
     "llava": (LlavaForConditionalGeneration, CLIPImageProcessorPil, LlavaAdapter),
@@ -27,7 +34,32 @@ FAMILIES = {
         Qwen2VLImageProcessorPil,
         Qwen2_5_VLAdapter,
     ),
+    "qwen2_vl": (Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil, Qwen2VLAdapter),
+    "llava_next": (
+        LlavaNextForConditionalGeneration,
+        LlavaNextImageProcessorPil,
+        LlavaNextAdapter,
+    ),
+    "llava_onevision": (
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessorPil,
+        LlavaOnevisionAdapter,
+    ),
 }
+
+# Architectures that are known not to be what the engine replays, and why.
+_DEEPSTACK = (
+    "its tower's deepstack features are added to the outputs of the first decoder layers; the "
+    "engine's replays start from the embeddings or a changed layer and would leave them out"
+)
+UNSUPPORTED = {
+    "Qwen3VLForConditionalGeneration": _DEEPSTACK,
+    "Qwen3VLMoeForConditionalGeneration": f"{_DEEPSTACK}; and its FFNs are mixed experts",
+}
+RECIPE = (
+    "it needs an adapter: a subclass of Adapter and a line in FAMILIES; docs/architecture.md, "
+    "'Which models', says how"
+)
 
 # What the loaders raise for files that are missing, damaged or do not fit together.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError)
@@ -53,16 +85,22 @@ def load_model(
     damaged weights, layers that the analysis cannot read, and a tokenizer or image processor that
     does not fit the model.
     """
+    source = {"revision": revision, "trust_remote_code": False}
     if family not in FAMILIES:
-        raise ModelError(f"unknown model family {family!r}; known: {', '.join(FAMILIES)}")
+        raise ModelError(
+            f"unknown model family {family!r}; known: {', '.join(FAMILIES)}. {path} holds "
+            f"{advice(_architectures(path, source))}"
+        )
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
     model_class, processor_class, adapter_class = FAMILIES[family]
     pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     pixels = {name: value for name, value in pixels.items() if value is not None}
     if pixels and not adapter_class.any_resolution:
-        raise ModelError(f"{family} has images of one size: leave {' and '.join(pixels)} null")
-    source = {"revision": revision, "trust_remote_code": False}
+        raise ModelError(
+            f"{family} has images of one size or crops of that size: leave "
+            f"{' and '.join(pixels)} null"
+        )
     _check_architecture(path, model_class.__name__, source)
     try:
         model, report = model_class.from_pretrained(
@@ -121,7 +159,26 @@ def _processor_chat_template(path: str, revision: str | None) -> str | None:
     return json.loads(Path(found).read_text(encoding="utf-8")).get("chat_template")
 
 
+def advice(architectures: list) -> str:
+    """A checkpoint's architectures, and what can be done with them."""
+    names = [str(name) for name in architectures]
+    for name in names:
+        if name in UNSUPPORTED:
+            return f"{name}, which is not supported: {UNSUPPORTED[name]}"
+        for family, (model_class, *_) in FAMILIES.items():
+            if model_class.__name__ == name:
+                return f"{name}, whose family is {family}"
+    return f"{', '.join(names) or 'no architecture'}, which is not known here: {RECIPE}"
+
+
 def _check_architecture(path: str, expected: str, source: dict) -> None:
+    architectures = _architectures(path, source)
+    if expected not in architectures:
+        raise ModelError(f"the family needs {expected}, but {path} holds {advice(architectures)}")
+
+
+def _architectures(path: str, source: dict) -> list[str]:
+    """What config.json says the checkpoint is; ModelError if it cannot be read."""
     if Path(path).is_dir() and not (Path(path) / "config.json").exists():
         raise ModelError(f"{path} is a folder without config.json; it is not a model")
     try:
@@ -131,6 +188,4 @@ def _check_architecture(path: str, expected: str, source: dict) -> None:
             f"cannot read the model's config at {path!r}: {error}. Give a local folder or a hub id "
             "in `models` of the config"
         ) from error
-    architectures = config.architectures or []
-    if expected not in architectures:
-        raise ModelError(f"{path} holds {architectures}, but the family needs {expected}")
+    return config.architectures or []

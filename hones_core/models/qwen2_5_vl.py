@@ -1,14 +1,14 @@
 """Qwen2.5-VL: a window-attention tower for images of any size, and a Qwen2.5 language model."""
 
 import torch
-from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
-from hones_core.models.adapter import Adapter, ModelError
+from hones_core.models.adapter import ModelError
+from hones_core.models.chat import ChatAdapter
 
 
-class Qwen2_5_VLAdapter(Adapter):
+class Qwen2_5_VLAdapter(ChatAdapter):
     """`Qwen2_5_VLForConditionalGeneration`, real or toy.
 
     Its full processor needs torchvision; here the inputs are built from the tokenizer and the
@@ -26,21 +26,6 @@ class Qwen2_5_VLAdapter(Adapter):
         super().__init__(*args, **kwargs)
         self._check_attention()
         self._check_image_processor()
-        self.placeholder = self._image_placeholder()
-        self._check_chat_template()
-
-    def prompt(self, instruction: str) -> str:
-        """The tokenizer's chat format of one turn, the image before the text.
-
-        Raises ModelError if the tokenizer has no chat template, or one that cannot be filled in.
-        """
-        content = [{"type": "image"}, {"type": "text", "text": instruction}]
-        try:
-            return self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-            )
-        except (TemplateError, TypeError, ValueError) as error:
-            raise ModelError(f"the tokenizer's chat template cannot be used: {error}") from error
 
     def inputs(self, images: list[Image.Image], texts: list[str]) -> dict[str, Tensor]:
         """Prompts with one `<|image_pad|>` for each feature, and the images' patches.
@@ -50,27 +35,13 @@ class Qwen2_5_VLAdapter(Adapter):
         """
         if len(images) != len(texts):
             raise ModelError(f"{len(images)} images for {len(texts)} prompts: each needs its own")
-        for text in texts:
-            if text.count(self.placeholder) != 1:
-                raise ModelError(f"the prompt {text!r} must hold exactly one {self.placeholder}")
         pixels, grid = self._patches(images)
         counts = (grid.prod(-1) // self.image_processor.merge_size**2).tolist()
-        expanded = [
-            text.replace(self.placeholder, self.placeholder * count)
-            for text, count in zip(texts, counts, strict=True)
-        ]
-        tokens = self.tokenizer(expanded, return_tensors="pt", padding=True)
-        is_image = tokens["input_ids"] == self.image_token
-        if is_image.sum(-1).tolist() != counts:
-            raise ModelError(
-                f"the prompts have {is_image.sum(-1).tolist()} image tokens for {counts} image "
-                f"features: the tokenizer does not keep {self.placeholder} whole"
-            )
+        tokens = self.expanded(texts, counts)
         self.forget()
         return {
-            "input_ids": tokens["input_ids"].to(self.device),
-            "attention_mask": tokens["attention_mask"].to(self.device),
-            "mm_token_type_ids": is_image.long().to(self.device),
+            **tokens,
+            "mm_token_type_ids": (tokens["input_ids"] == self.image_token).long(),
             "pixel_values": pixels.to(self.device, self.dtype),
             "image_grid_thw": grid.to(self.device),
         }
@@ -124,27 +95,3 @@ class Qwen2_5_VLAdapter(Adapter):
         least, most = processor.size["shortest_edge"], processor.size["longest_edge"]
         if least > most:
             raise ModelError(f"min_pixels ({least}) is larger than max_pixels ({most})")
-
-    def _image_placeholder(self) -> str:
-        """The token that stands for the image in a prompt, as text."""
-        known = self.image_token < len(self.tokenizer)
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token) if known else None
-        if not placeholder or self.tokenizer(placeholder)["input_ids"] != [self.image_token]:
-            raise ModelError(
-                f"the tokenizer has no token of its own for images, the model's id "
-                f"{self.image_token}: tokenizer and weights do not belong together"
-            )
-        return placeholder
-
-    def _check_chat_template(self) -> None:
-        if not self.tokenizer.chat_template:
-            raise ModelError(
-                "the tokenizer has no chat template; add the checkpoint's chat_template.jinja or "
-                "chat_template.json"
-            )
-        before, found, after = self.prompt("What is it?").partition(self.placeholder)
-        if not found or "What is it?" not in after:
-            raise ModelError(
-                f"the tokenizer's chat template does not put an image ({self.placeholder}) before "
-                f"the text; it gives {before + found + after!r}"
-            )

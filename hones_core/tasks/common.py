@@ -6,13 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 FAMILIES = ("llava", "qwen2_5_vl")
+# METHOD 2 has prompts of these two families only; their relatives are asked in the same words.
+RELATIVES = {"llava_next": "llava", "llava_onevision": "llava", "qwen2_vl": "qwen2_5_vl"}
 
 
 def template_for(templates: Mapping[str, str], family: str) -> str:
-    """Return the instruction template of a model family; ValueError if the family is unknown."""
-    if family not in templates:
-        raise ValueError(f"unknown model family {family!r}; known are {', '.join(templates)}")
-    return templates[family]
+    """Return the instruction template of a model family, or of the family it is a relative of.
+
+    Raises ValueError if the family is unknown.
+    """
+    column = RELATIVES.get(family, family)
+    if column not in templates:
+        known = ", ".join([*templates, *RELATIVES])
+        raise ValueError(f"unknown model family {family!r}; known are {known}")
+    return templates[column]
 
 
 def refuse_candidate(task: str, candidate: str | None) -> None:
