@@ -68,6 +68,11 @@ rule ood_predictions:
         ),
 
 
+rule check_toys:
+    input:
+        expand(f"{TOY_MODEL}/README.md", model=TOY_MODELS),
+
+
 rule head_screening:
     input:
         expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),

@@ -28,9 +28,9 @@ TOY_MODEL = "resources/toy/{model}"
 TOY_MODELS = [name for name in MODELS if os.path.exists(f"resources/toy/{name}")]
 
 
-rule train_toy_llava:
+rule train_toy:
     log:
-        "results/logs/train_toy_llava.log",
+        "results/logs/train_toy.log",
     conda:
         "../envs/hones.yaml"
     threads: 2
@@ -42,7 +42,12 @@ rule train_toy_llava:
         "../workflow_scripts/train_toy.py"
 
 
-use rule train_toy_llava as train_toy_qwen with:
+use rule train_toy as train_toy_llava with:
+    log:
+        "results/logs/train_toy_llava.log",
+
+
+use rule train_toy as train_toy_qwen with:
     log:
         "results/logs/train_toy_qwen.log",
     params:
@@ -79,9 +84,11 @@ rule predict_toy_check:
         "../workflow_scripts/predict_toy_check.py"
 
 
-rule check_toy_model:
+rule check_toy:
     input:
-        base=expand(f"{RUN}/{{{{model}}}}/{{task}}/base_predictions.parquet", task=TASKS),
+        base=expand(
+            f"{RUN}/{{{{model}}}}/{{task}}/base_predictions.parquet", task=TASKS
+        ),
         masked=expand(
             f"{RUN}/{{{{model}}}}/{{task}}/toy_check_predictions.parquet", task=TASKS
         ),
@@ -100,8 +107,3 @@ rule check_toy_model:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/check_toy.py"
-
-
-rule check_toy:
-    input:
-        expand(f"{TOY_MODEL}/README.md", model=TOY_MODELS),

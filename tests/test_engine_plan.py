@@ -376,7 +376,9 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert "50% of 125" in said and "released algorithm" in said and "qwen2.5-vl-7b" in said
     assert plan.main(["--json"]) == 0  # the toy, by its own config.json
     found = json.loads(capsys.readouterr().out)
-    assert {row["model"] for row in found["rows"]} == {"llava"}
+    assert {row["model"] for row in found["rows"]} == {"llava", "qwen2_5_vl"}
+    tokens = {(row["model"], row["tokens"]) for row in found["rows"] if row["task"] == "vqa"}
+    assert all(count < 120 for _, count in tokens), "64 image tokens, whatever the photograph"
     assert all(row["fits"] for row in found["rows"])
     overlay = tmp_path / "mine.yaml"
     overlay.write_text((ROOT / "configs/paper.yaml").read_text().replace(QWEN, "someone/else"))

@@ -75,6 +75,7 @@ def cache(monkeypatch, tmp_path):
 def settings_of(path, family: str = "llava", **changes):
     """The toy's configuration with the model at `path`."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config["models"] = config["models"][:1]
     config["models"][0] |= {"path": str(path), "family": family, "device": "cpu"} | changes
     config["engine"]["decode_rows"] = None  # planned
     return load_settings(config)
@@ -472,14 +473,14 @@ def test_disk(folder, tmp_path, monkeypatch):
 def test_expected_bytes_by_hand(folder):
     """2 layers of 4 heads and 24 neurons, as the docstring says."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["models"][0] |= {"path": str(folder), "top_heads": 3}
+    config["models"] = [config["models"][0] | {"path": str(folder), "top_heads": 3}]
     config["tasks"] = ["vqa"]
     config["neurons"]["rankers"] = ["hones", "random"]
     total, _ = preflight.expected_bytes(load_settings(config))
-    heads = 2 * (1 + 2 * 4) * 128 * 20
+    heads = 2 * (1 + 2 * 4) * 96 * 20
     neurons = (1 + 3) * 2 * 24 * 20
     rankings = (1 + 5) * 2 * 24 * 12
-    assert total == 680 * 5 * 1700 + heads + neurons + rankings
+    assert total == 480 * 5 * 1700 + heads + neurons + rankings
 
 
 def test_disk_without_known_sizes(cache):

@@ -91,6 +91,20 @@ def checkpoint_config(path: str) -> dict:
     )
 
 
+def pixels(model: Model) -> tuple[int, int | None]:
+    """Bounds of an image's area: the configuration's, or those of a local image processor.
+
+    Without either they are taken as none, which holds for photographs of COCO's sizes.
+    """
+    own: dict = {}
+    file = Path(model.path) / "preprocessor_config.json"
+    if file.exists():
+        own = json.loads(file.read_text(encoding="utf-8"))
+    size = own.get("size") or {}
+    least = model.min_pixels or own.get("min_pixels") or size.get("shortest_edge") or 0
+    return least, model.max_pixels or own.get("max_pixels") or size.get("longest_edge")
+
+
 def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
     """Everything that runs the model, in the workflow's order."""
     heads = Interventions(shape.layers * shape.heads, anywhere=True)
@@ -135,7 +149,14 @@ def rows(
         shape = shape_from_config(config, model.dtype)
         speed = speeds[shape.value_bytes]
         setting = _Setting(
-            settings, model, shape, image_tokens(config), memory_gb, speed, shards, device
+            settings,
+            model,
+            shape,
+            image_tokens(config, *pixels(model)),
+            memory_gb,
+            speed,
+            shards,
+            device,
         )
         found += [setting.row(job) for job in jobs(settings, model, shape)]
     return found

@@ -118,8 +118,11 @@ def shape_from_config(config: dict, dtype: str) -> Shape:
     )
 
 
-def image_tokens(config: dict) -> tuple[int, int]:
-    """Image tokens of a photograph of 640 x 480 pixels, and of COCO's largest (640 x 640)."""
+def image_tokens(config: dict, least: int = 0, most: int | None = None) -> tuple[int, int]:
+    """Image tokens of a photograph of 640 x 480 pixels, and of COCO's largest (640 x 640).
+
+    `least` and `most` bound the pixels to which images of any size are scaled.
+    """
     vision = config["vision_config"]
     if config.get("model_type") in PACKED:
         kind, read = PACKED[config["model_type"]]
@@ -129,7 +132,19 @@ def image_tokens(config: dict) -> tuple[int, int]:
     if "image_size" in vision:  # every image is scaled to one size
         return ((vision["image_size"] // patch) ** 2,) * 2
     cell = patch * vision["spatial_merge_size"]
-    return tuple(round(640 / cell) * round(side / cell) for side in (480, 640))
+    return tuple(_cells(640, side, cell, least, most) for side in (480, 640))
+
+
+def _cells(width: int, height: int, cell: int, least: int, most: int | None) -> int:
+    """How many cells an image has after it was scaled to between `least` and `most` pixels."""
+    area = round(width / cell) * round(height / cell) * cell**2
+    if most is not None and area > most:
+        scale = (most / (width * height)) ** 0.5
+        return max(1, int(width * scale / cell)) * max(1, int(height * scale / cell))
+    if area < least:
+        scale = (least / (width * height)) ** 0.5
+        return -(-int(width * scale) // cell) * -(-int(height * scale) // cell)
+    return area // cell**2
 
 
 def _vision_parameters(vision: dict, width: int) -> int:
