@@ -168,7 +168,9 @@ class Model(Section):
     revision: str | None = Field(description="commit of the hub id; null for a local folder")
     family: Literal["llava", "qwen2_5_vl"] = Field(description="which adapter reads it")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
-    device: str = Field(description="auto, cpu, cuda, cuda:1 ...")
+    device: str = Field(
+        description="auto, cpu, cuda, cuda:1 ..., or split: layers divided among all GPUs"
+    )
     batch_size: Positive | None = Field(
         description="prompts per forward pass; null: as memory allows"
     )

@@ -154,7 +154,7 @@ class Adapter:
         inputs = self.inputs(images, texts)
         embeddings = self.embed(inputs["input_ids"])
         is_image = inputs["input_ids"] == self.image_token
-        features = self.image_features(inputs).to(embeddings.dtype)
+        features = self.image_features(inputs).to(embeddings)  # its type and device
         if int(is_image.sum()) != len(features):
             raise ModelError(
                 f"{int(is_image.sum())} image tokens for {len(features)} image features: the "

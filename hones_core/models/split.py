@@ -117,7 +117,7 @@ def _bytes_without_place(model: nn.Module, placed: dict[str, int | str]) -> int:
 
 def _too_large(model: nn.Module, places: Sequence[Place], missing: int) -> str:
     whole = sum(one.numel() * one.element_size() for one in model.parameters())
-    free = ", ".join(f"{place.free / GB:.1f} GB on {place.device}" for place in places)
+    free = ", ".join(f"{place.free / GB:.3g} GB on {place.device}" for place in places)
     return (
         f"the weights need {whole / GB:.3g} GB; {free} are free, of which {SHARE:.0%} may be taken "
         f"by weights: about {missing / GB:.3g} GB are missing. Nothing is left to main memory or "
