@@ -151,13 +151,14 @@ def clock(adapter: Adapter) -> float:
     Process time leaves out what other jobs take of the machine; it counts all threads together.
     """
     if adapter.device.type == "cuda":
-        torch.cuda.synchronize(adapter.device)
+        for device in adapter.devices:
+            torch.cuda.synchronize(device)
         return time.perf_counter()
     return time.process_time()
 
 
 def device_name(adapter: Adapter) -> str:
-    """What `clock` measures on: the GPU's name, or CPU."""
+    """What `clock` measures on: the GPU's name, or those of all that a split model uses, or CPU."""
     if adapter.device.type == "cuda":
-        return torch.cuda.get_device_name(adapter.device)
+        return " + ".join(torch.cuda.get_device_name(device) for device in adapter.devices)
     return "CPU"

@@ -297,4 +297,5 @@ def _through(settings: Settings, model: Model) -> str:
         batch = adapter.encode([Image.fromarray(pixels)], [adapter.prompt("What is this?")])
         adapter.logits(adapter.hidden_states(batch)[:, -1])
     check_model(adapter, settings.engine.path)
-    return f"one image and {batch.input_ids.shape[1]} prompt tokens on {adapter.device}"
+    devices = ", ".join(str(device) for device in adapter.devices)
+    return f"one image and {batch.input_ids.shape[1]} prompt tokens on {devices}"

@@ -170,7 +170,9 @@ class Model(Section):
         description="which adapter reads it"
     )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
-    device: str = Field(description="auto, cpu, cuda, cuda:1 ...")
+    device: str = Field(
+        description="auto, cpu, cuda, cuda:1 ..., or split: layers divided among all GPUs"
+    )
     batch_size: Positive | None = Field(
         description="prompts per forward pass; null: as memory allows"
     )

@@ -213,8 +213,8 @@ def loss_terms(
         teacher = cache.teacher_logits(forced).log_softmax(-1)
         with applied(adapter, steered):
             student = cache.logits(forced).log_softmax(-1)
-    mask = forced.target_mask
-    tokens = student.gather(-1, forced.target_ids[..., None]).squeeze(-1)
+    ids, mask = (part.to(student.device) for part in (forced.target_ids, forced.target_mask))
+    tokens = student.gather(-1, ids[..., None]).squeeze(-1)
     kl = (teacher.exp() * (teacher - student)).sum(-1)
     return -tokens[mask].mean(), kl[mask].mean()
 

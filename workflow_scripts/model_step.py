@@ -18,7 +18,7 @@ from hones_core.engine.ready import require_ready
 from hones_core.engine.selfcheck import check_model
 from hones_core.engine.sizing import plan_evaluator
 from hones_core.models import load_model
-from hones_core.models.loading import choose_device
+from hones_core.models.loading import computing_names
 from hones_core.partial import Parts, input_state
 from hones_core.schemas.benchmark import INSTANCES
 from hones_core.shards import shard_of, shard_provenance
@@ -117,8 +117,7 @@ def kept_parts(snakemake: Any) -> Iterator[Parts]:
     The parts depend on all that the artifact's provenance names, on the content of the rule's
     inputs, and on where the numbers are rounded.
     """
-    device = choose_device(snakemake.params.cfg["model"]["device"])
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    name = computing_names(snakemake.params.cfg["model"]["device"])
     key = {
         **provenance(snakemake),
         "inputs": {str(path): input_state(path) for path in snakemake.input},

@@ -63,5 +63,5 @@ def measure_activations(
 
 def masked_mean(z: Tensor, mask: Tensor) -> Tensor:
     """Mean of z [B, T, m] over the positions where mask [B, T] is 1, in float32."""
-    weights = mask.float() / mask.sum(-1, keepdim=True)
+    weights = (mask.float() / mask.sum(-1, keepdim=True)).to(z.device)
     return torch.einsum("btm,bt->bm", z.float(), weights)

@@ -41,10 +41,13 @@ def gaussian_noise(positions: str = "all", seed: int = 0) -> Disruption:
 
 
 def write_in_weights(adapter: Adapter, directions: Tensor) -> Tensor:
-    """⟨W^l_{:,i}, u_y⟩ for every neuron: [B, L, m] in float32 from directions [B, d]."""
-    return torch.stack(
-        [directions @ layer.mlp.down_proj.weight.float() for layer in adapter.layers], dim=1
-    )
+    """⟨W^l_{:,i}, u_y⟩ for every neuron: [B, L, m] in float32 from directions [B, d].
+
+    Each layer's share is computed on its device; the result lies where inputs go.
+    """
+    weights = [layer.mlp.down_proj.weight for layer in adapter.layers]
+    layers = [directions.to(weight.device) @ weight.float() for weight in weights]
+    return torch.stack([layer.to(adapter.device) for layer in layers], dim=1)
 
 
 def target_directions(

@@ -30,8 +30,9 @@ class _Row:
 class CachedBatch:
     """Examples side by side, padded on the left.
 
-    middle [B, T, d]: the residual stream behind the attention of the first changed layer;
-    teacher [B, A, d]: the unchanged model's final states; target_ids and target_mask [B, A].
+    All lie where inputs go. middle [B, T, d]: the residual stream behind the attention of the first
+    changed layer; teacher [B, A, d]: the unchanged model's final states; target_ids and target_mask
+    [B, A].
     """
 
     middle: Tensor
@@ -87,13 +88,14 @@ class CachedTargets:
         for row, example in enumerate(examples):
             n = len(example[1])
             real = segment.real[row].nonzero().squeeze(1)
+            columns = real.to(middle.device)
             if self.first == top:  # traced at the reads only, the rest is never looked at
                 whole = middle.new_zeros(segment.real.shape[1], middle.shape[-1])
                 whole[width - 1 :] = middle[row]
             else:
                 whole = middle[row]
             self._rows[_key(example)] = _Row(
-                whole[real].cpu(),
+                whole[columns].cpu(),
                 segment.positions[:, row, real].cpu(),
                 traced.final[0][row, :n].cpu(),
             )

@@ -25,7 +25,8 @@ class Waiting:
 
     names: one per row; keys_values: per layer, of R rows and T columns; mask [R, T]: which of them
     the next token sees; tokens [R]: the next token; positions [R]: its position; room [R]: how many
-    more tokens may follow it.
+    more tokens may follow it. Keys and values lie on their layers' devices, the others where inputs
+    go.
     """
 
     names: list[Hashable]
@@ -132,7 +133,8 @@ class _Rows:
         )
         with applied_by_rows(self.adapter, self._groups()):
             states = run_step(self.adapter, embeddings, segment, self.caches)
-        self.tokens, margins = choose(self.adapter.logits(states[:, 0]))
+        tokens, margins = choose(self.adapter.logits(states[:, 0]))
+        self.tokens = tokens.to(self.adapter.device)
         ended = self.ended.tolist()
         chosen = zip(self.names, self.tokens.tolist(), margins.tolist(), ended, strict=True)
         for name, token, margin, is_over in chosen:

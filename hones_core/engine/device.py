@@ -1,5 +1,6 @@
 """Is the device there, usable, and does this build of torch have code for it? Nothing is loaded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +38,15 @@ class DeviceFacts:
 
 
 def look(device: str) -> DeviceFacts:
-    """The facts about the device that the configuration names: auto, cpu, cuda or cuda:N.
+    """The facts about the device that the configuration names: auto, cpu, cuda, cuda:N or split.
 
+    Of 'split', which is all GPUs, the names, the least capability, and the free memory that a model
+    of even shares can use: that of the fullest GPU times their number.
     Opens the GPU, as loading a model does, but starts no kernel. What goes wrong is told in
     `driver`, nothing is raised.
     """
+    if device == "split":
+        return _look_at_all()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -53,12 +58,34 @@ def look(device: str) -> DeviceFacts:
         return DeviceFacts("cpu", None, built_for, free_bytes(wanted))
     if wanted.type != "cuda":
         return DeviceFacts("", driver=f"{device!r} is neither cpu nor cuda")
-    if torch.version.cuda is None and torch.version.hip is None:
-        return DeviceFacts("", driver=f"torch {torch.__version__} is built without CUDA")
     return _look_at_gpu(wanted)
 
 
+def _look_at_all() -> DeviceFacts:
+    first = _look_at_gpu(torch.device("cuda", 0))
+    if first.driver:
+        return first
+    others = range(1, torch.cuda.device_count())
+    found = [first, *(_look_at_gpu(torch.device("cuda", index)) for index in others)]
+    return together(found)
+
+
+def together(found: Sequence[DeviceFacts]) -> DeviceFacts:
+    """The facts of several GPUs as one; those of the first that cannot be used, if there is one."""
+    for facts in found:
+        if facts.driver:
+            return facts
+    return DeviceFacts(
+        " + ".join(facts.name for facts in found),
+        min(facts.capability for facts in found),
+        found[0].arch_list,
+        len(found) * min(facts.free_bytes for facts in found),
+    )
+
+
 def _look_at_gpu(device: torch.device) -> DeviceFacts:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return DeviceFacts("", driver=f"torch {torch.__version__} is built without CUDA")
     architectures = tuple(torch.cuda.get_arch_list())
     try:
         torch.cuda.init()

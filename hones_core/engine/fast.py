@@ -44,7 +44,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Paths:
-    """Token sequences to be verified: ids [R, D] padded with -1, and the read of each [R, D]."""
+    """Token sequences to be verified: ids [R, D] padded with -1, and the read of each [R, D].
+
+    They lie where logits are.
+    """
 
     ids: Tensor
     reads: Tensor
@@ -137,7 +140,7 @@ def trace_questions(
         above.append(paths[place][:n])
         draft_nodes.append(paths[place][n:])
         target_nodes.append(paths[place + 1][n:] if targets is not None else [])
-    device = adapter.device
+    device, of_logits = adapter.device, adapter.unembedding.device
     answering: list[set[int]] = [set() for _ in trees]
     for question, *nodes in zip(questions, above, draft_nodes, target_nodes, strict=True):
         before, draft, target = nodes
@@ -150,8 +153,8 @@ def trace_questions(
         above=above,
         draft_nodes=draft_nodes,
         drafts=drafts,
-        draft_paths=_paths(drafts, above, draft_nodes, device),
-        target_paths=None if targets is None else _paths(targets, above, target_nodes, device),
+        draft_paths=_paths(drafts, above, draft_nodes, of_logits),
+        target_paths=None if targets is None else _paths(targets, above, target_nodes, of_logits),
         max_new_tokens=max_new_tokens,
     )
 
@@ -279,7 +282,7 @@ def base_answers(
             [],
             [row[0].keys_values for row in traced.layers],
             batch.attention_mask.bool(),
-            tokens,
+            tokens.to(adapter.device),
             following_positions(batch.positions, 1)[0, :, 0],
             torch.full((rows,), max_new_tokens - 1, device=adapter.device),
         )
@@ -386,17 +389,17 @@ def _keys_values(traced: Trace, run: Replay, copy: int, rows: Tensor) -> list[Ke
     for layer, row in enumerate(traced.layers):
         if layer in run.keys_values:
             keys, values = run.keys_values[layer][0]
-            own = copy * n_rows + rows
-            result.append((keys[own], values[own]))
+            own = (copy * n_rows + rows).to(keys.device)
         else:
             keys, values = row[0].keys_values
-            result.append((keys[rows], values[rows]))
+            own = rows.to(keys.device)
+        result.append((keys[own], values[own]))
     return result
 
 
 def _at(values: Tensor, owners: Tensor, reads: Tensor) -> Tensor:
     """values [C, R, K, ...] at the reads [N, D] of the owners' rows: [C, N, D, ...]."""
-    return values[:, owners[:, None], reads]
+    return values[:, owners.to(values.device)[:, None], reads]
 
 
 def _target_logprobs(logits: Tensor, chunk: TracedAnswers) -> tuple[list, list]:

@@ -91,10 +91,10 @@ def scale_neurons(z: Tensor, neurons: Tensor, scales: Tensor) -> Tensor:
 class Change:
     """What an intervention does at one place: `function` (values, answering) -> values.
 
-    values [B, T, w]; answering [B, T] is True at the positions that give the answer, or None where
-    these are the last column. The function returns a new tensor, row by row independent of the
-    other rows, that differs in `columns` of w only (None: perhaps in all). With `whole` it needs
-    all positions of its rows at once.
+    values [B, T, w], on the layer's device; answering [B, T] is True at the positions that give the
+    answer, or None where these are the last column. The function returns a new tensor, row by row
+    independent of the other rows, that differs in `columns` of w only (None: perhaps in all). With
+    `whole` it needs all positions of its rows at once.
     """
 
     layer: int
@@ -201,13 +201,14 @@ class GaussianHead:
 
     def changes(self, adapter: Adapter) -> Iterator[Change]:
         """The head's slice of the heads' outputs, of whole prompts."""
+        mask = self.mask.to(adapter.layer_device(self.layer))
         seeds = [
             seeded_key(self.seed, "head noise", sample, self.layer, self.head)
             for sample in self.samples
         ]
 
         def change(heads: Tensor, answering: Tensor | None) -> Tensor:
-            noisy = noisy_head(heads, self.head, adapter.n_heads, self.mask, seeds)
+            noisy = noisy_head(heads, self.head, adapter.n_heads, mask, seeds)
             return at_positions(noisy, heads, self.positions, answering)
 
         width = adapter.head_dim
@@ -232,7 +233,7 @@ class ZeroNeurons:
     def changes(self, adapter: Adapter) -> Iterator[Change]:
         """The neurons of each layer."""
         for layer, index in self.neurons.items():
-            index = index.to(adapter.device)
+            index = index.to(adapter.layer_device(layer))
             yield Change(layer, NEURONS, lambda z, _, index=index: zero_neurons(z, index))
 
 
@@ -245,6 +246,8 @@ class ScaleNeurons:
     def changes(self, adapter: Adapter) -> Iterator[Change]:
         """The bank's neurons of each layer."""
         for layer, (index, scales) in self.bank.items():
+            device = adapter.layer_device(layer)
+            index, scales = index.to(device), scales.to(device)
             yield Change(
                 layer,
                 NEURONS,
@@ -289,6 +292,8 @@ def _row_hook(adapter: Adapter, places: Sequence[tuple[int, int, Callable]], tot
 
     def hook(_module: torch.nn.Module, args: tuple) -> tuple:
         values, answering = args[0], adapter.answer_positions
+        if answering is not None:  # where inputs go, if the stock model runs all layers
+            answering = answering.to(values.device)
         unit, rest = divmod(len(values), total)
         if rest:
             raise ValueError(f"{len(values)} rows cannot be shared among {total}")
@@ -314,14 +319,14 @@ def recorded_activations(
 
     source 'z' is the input of `down_proj`, act(gate(x)) * up(x) as interventions leave it, whether
     they are applied before or after this begins; 'gate' is act(gate(x)) alone.
-    The list has one entry per layer. Raises ValueError for another source.
+    The list has one entry per layer, all where inputs go. Raises ValueError for another source.
     """
     if source not in SOURCES:
         raise ValueError(f"unknown activation {source!r}; known: {SOURCES}")
     records: list[Tensor | None] = [None] * adapter.n_layers
 
     def record(index: int, activations: Tensor) -> None:
-        records[index] = reduce(activations)
+        records[index] = reduce(activations).to(adapter.device)
 
     with ExitStack() as stack:
         for index, layer in enumerate(adapter.layers):

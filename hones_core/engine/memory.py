@@ -192,10 +192,11 @@ def _alone(evaluator, instance: Instance, problem: str) -> str:
     sizes = Sizes(candidate_rows=evaluator.limits.candidate_rows)
     lengths = measured(evaluator, [instance])
     needed = PEAKS[work](shape_of(adapter), lengths, sizes)
+    free = " and ".join(f"{free_bytes(one) / 1e9:.3g} GB of {one}" for one in adapter.devices)
     return (
         f"instance {instance.instance_id!r} does not fit into memory even alone, with one "
         f"intervention and one decoded row at a time: its {lengths.prompt} prompt tokens need "
-        f"about {needed / 1e9:.3g} GB beside the model, {free_bytes(adapter.device) / 1e9:.3g} GB "
-        f"of {adapter.device} are free. End what else runs there, use a device with more memory, "
-        f"or set the model's dtype to float16 ({problem.splitlines()[0] if problem else 'torch'})"
+        f"about {needed / 1e9:.3g} GB beside the model, {free} are free. End what else runs "
+        "there, use a device with more memory, or set the model's dtype to float16 "
+        f"({problem.splitlines()[0] if problem else 'torch'})"
     )

@@ -114,7 +114,7 @@ def force(adapter: Adapter, batch: Batch, targets: Sequence[Sequence[int]]) -> F
 
 
 def forced_logits(adapter: Adapter, forced: Forced) -> Tensor:
-    """Logits [B, A, V] (float32) that predict the forced targets' tokens."""
+    """Logits [B, A, V] (float32, where the unembedding is) that predict the targets' tokens."""
     length = forced.target_ids.shape[1]
     answering = torch.zeros_like(forced.batch.attention_mask, dtype=torch.bool)
     answering[:, -length - 1 :] = True
@@ -125,8 +125,8 @@ def forced_logits(adapter: Adapter, forced: Forced) -> Tensor:
 def forced_logprobs(adapter: Adapter, forced: Forced) -> tuple[Tensor, Tensor]:
     """Mean log-probability of each row's target tokens [B], and of the first one [B]."""
     logprobs = forced_logits(adapter, forced).log_softmax(-1)
-    tokens = logprobs.gather(-1, forced.target_ids[..., None]).squeeze(-1).double()
-    mask = forced.target_mask
+    ids, mask = (part.to(logprobs.device) for part in (forced.target_ids, forced.target_mask))
+    tokens = logprobs.gather(-1, ids[..., None]).squeeze(-1).double()
     return (tokens * mask).sum(-1) / mask.sum(-1), tokens[:, 0]
 
 

@@ -29,7 +29,7 @@ class Example:
 
 @dataclass
 class Seen:
-    """What one layer of the stock model took and gave: [B, T, ...]."""
+    """What one layer of the stock model took and gave, on its device: [B, T, ...]."""
 
     hidden: Tensor | None = None
     heads: Tensor | None = None
@@ -82,7 +82,7 @@ def _watched(adapter: Adapter) -> Iterator[list[Seen]]:
 
         def take(module: torch.nn.Module, seen: Seen, name: str) -> None:
             hook = module.register_forward_pre_hook(
-                lambda _module, args, kwargs: setattr(seen, name, _first(args, kwargs)),
+                lambda _module, args, kwargs: setattr(seen, name, _input(module, args, kwargs)),
                 with_kwargs=True,
             )
             stack.callback(hook.remove)
@@ -103,5 +103,7 @@ def _watched(adapter: Adapter) -> Iterator[list[Seen]]:
         yield layers
 
 
-def _first(args: tuple, kwargs: dict) -> Tensor:
-    return args[0] if args else kwargs["hidden_states"]
+def _input(module: torch.nn.Module, args: tuple, kwargs: dict) -> Tensor:
+    """What goes into a module; a layer of a split model is given it from the device before."""
+    given = args[0] if args else kwargs["hidden_states"]
+    return given.to(next(module.parameters()).device)

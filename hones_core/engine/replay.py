@@ -4,6 +4,8 @@ An intervention at layer l leaves everything below it as it was: the `trace` of 
 keeps, for every layer, the heads' outputs and the residual stream behind the attention, and
 `replay` starts there. The layers are Hugging Face's own modules, unmodified. In the top layer
 attention and FFN run only for the columns that are read; the others give keys and values alone.
+
+The layers may lie on several devices: `_on_layer` is where streams and segments move along.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +27,7 @@ class LayerTrace:
     """One layer of one segment in the unchanged run; the top layer has the read columns only.
 
     heads [R, S, H * d_h]: the input of o_proj. middle [R, S, d]: the residual stream behind the
-    attention. keys_values: of all own columns.
+    attention. keys_values: of all own columns. All lie on the layer's device.
     """
 
     heads: Tensor
@@ -35,7 +37,10 @@ class LayerTrace:
 
 @dataclass
 class Trace:
-    """The unchanged run: layers[l][s] of segment s; final[s] [R, K, d] at the reads, or None."""
+    """The unchanged run: layers[l][s] of segment s; final[s] [R, K, d] at the reads, or None.
+
+    The segments are where inputs go, the final states where the final norm is.
+    """
 
     segments: Sequence[Segment]
     layers: list[list[LayerTrace | None]]
@@ -59,10 +64,11 @@ class Replay:
 def trace(adapter: Adapter, segments: Sequence[Segment]) -> Trace:
     """Run the unchanged model over the segments."""
     layers: list[list[LayerTrace | None]] = []
-    hidden: list[Tensor | None] = [segment.embeddings for segment in segments]
+    here, hidden = segments, [segment.embeddings for segment in segments]
     for index in range(adapter.n_layers):
+        here, hidden = _on_layer(adapter, index, here, hidden)
         row: list[LayerTrace | None] = []
-        for place, segment in enumerate(segments):
+        for place, segment in enumerate(here):
             before = _context(segment, [t.keys_values for t in row if t is not None])
             with _watched(adapter.layers[index]) as seen:
                 hidden[place], own = _run_layer(adapter, index, hidden[place], segment, before)
@@ -84,7 +90,8 @@ def replay(
     """
     copies = len(interventions)
     first = min(change.layer for changes in interventions for change in changes)
-    segments = [segment.repeated(copies) for segment in traced.segments]
+    device = adapter.layer_device(first)
+    segments = [segment.repeated(copies).on(device) for segment in traced.segments]
     groups = [(changes, 1) for changes in interventions]
     keys_values: dict[int, list[KeysValues]] = {}
     hidden: list[Tensor | None] = []
@@ -93,6 +100,7 @@ def replay(
             base = traced.layers[first][place]
             hidden.append(_finish_first(adapter, first, base, segment, interventions))
         for index in range(first + 1, adapter.n_layers):
+            segments, hidden = _on_layer(adapter, index, segments, hidden)
             row: list[KeysValues] = []
             for place, segment in enumerate(segments):
                 before = _context(segment, row)
@@ -106,11 +114,13 @@ def replay(
 def run_from_middle(adapter: Adapter, middle: Tensor, first: int, segment: Segment) -> Tensor:
     """Final states [R, K, d] at the reads of one segment, from the residual stream `middle`
     [R, S, d] behind the attention of layer `first`; differentiable."""
+    (segment,), (middle,) = _on_layer(adapter, first, [segment], [middle])
     answering = segment.answering
     if first == adapter.n_layers - 1:
         middle, answering = take(middle, segment.reads), segment.at_reads().answering
     hidden = _finish_layer(adapter, first, middle, answering)
     for index in range(first + 1, adapter.n_layers):
+        (segment,), (hidden,) = _on_layer(adapter, index, [segment], [hidden])
         hidden, _ = _run_layer(adapter, index, hidden, segment, None)
     return adapter.language_model.norm(hidden)
 
@@ -120,6 +130,7 @@ def run_step(
 ) -> Tensor:
     """Final states of one decoding step behind growing caches, all columns read."""
     for index, cache in enumerate(caches):
+        (segment,), (hidden,) = _on_layer(adapter, index, [segment], [hidden])
         hidden = _call_layer(adapter, index, hidden, segment, cache)
     return adapter.language_model.norm(hidden)
 
@@ -142,6 +153,7 @@ class GrowingCache:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with some of the rows only."""
+        rows = rows.to(self.keys.device)
         self.keys, self.values = self.keys[rows], self.values[rows]
 
 
@@ -165,6 +177,15 @@ class _Given:
 
     def update(self, *_: object, **__: object) -> KeysValues:
         return self.keys_values
+
+
+def _on_layer(
+    adapter: Adapter, index: int, segments: Sequence[Segment], hidden: Sequence[Tensor | None]
+) -> tuple[list[Segment], list[Tensor | None]]:
+    """Segments and residual streams on a layer's device; the same objects where they lie there."""
+    device = adapter.layer_device(index)
+    moved = [None if state is None else state.to(device) for state in hidden]
+    return [segment.on(device) for segment in segments], moved
 
 
 def _joined(context: KeysValues | None, own: KeysValues) -> KeysValues:

@@ -104,6 +104,23 @@ class Segment:
     def rows(self) -> int:
         return len(self.embeddings)
 
+    def on(self, device: torch.device) -> "Segment":
+        """The segment as a layer on `device` reads it; itself where it lies there.
+
+        Embeddings, positions and `real`, which no layer reads, stay where they are.
+        """
+        if self.mask.device == device:
+            return self
+        cos, sin = self.rotary
+        return replace(
+            self,
+            mask=self.mask.to(device),
+            answering=self.answering.to(device),
+            rotary=(cos.to(device), sin.to(device)),
+            parents=None if self.parents is None else self.parents.to(device),
+            reads=None if self.reads is None else self.reads.to(device),
+        )
+
     def reading(self, columns: Tensor | None) -> "Segment":
         """The same segment with other columns to be read."""
         return replace(self, reads=columns)

@@ -19,7 +19,6 @@ from hones_core.engine.interventions import (
 from hones_core.engine.probe import Example, Seen, random_example, stock_run
 from hones_core.engine.replay import GrowingCache, Trace, replay, run_step, trace
 from hones_core.engine.segments import (
-    Segment,
     answer_segment,
     candidate_segment,
     grow,
@@ -46,23 +45,22 @@ def check_model(adapter: Adapter, engine: str = "fast") -> None:
         for index, seen in enumerate(layers):
             _check_neurons(adapter, index, seen, real)
         ours = adapter.logits(final)
-        _compare(
-            adapter, "the logits are not the final states times lm_head", ours[real], logits[real]
-        )
+        what = "the logits are not the final states times lm_head"
+        _compare(adapter, what, ours, logits, real)
         if engine == "plain":
             return
         _check_windows(adapter)
         _check_layers(adapter, example.batch, layers, real)
         top = adapter.language_model.norm(layers[-1].output)
         what = "the final states are not the norm of the top layer's output"
-        _compare(adapter, what, top[real], final[real])
+        _compare(adapter, what, top, final, real)
         _check_runs(adapter, example)
 
 
 def _check_neurons(adapter: Adapter, index: int, seen: Seen, real: Tensor) -> None:
     layer = adapter.layers[index]
     what = f"layer {index}: the FFN's output is not down_proj of its neurons' activations"
-    _compare(adapter, what, layer.mlp.down_proj(seen.z)[real], seen.ffn[real])
+    _compare(adapter, what, layer.mlp.down_proj(seen.z), seen.ffn, real)
 
 
 def _check_windows(adapter: Adapter) -> None:
@@ -81,22 +79,23 @@ def _check_windows(adapter: Adapter) -> None:
 def _check_layers(adapter: Adapter, batch: Batch, layers: Sequence[Seen], real: Tensor) -> None:
     segment = prompt_segment(adapter, batch)
     what = "the input of layer 0 is not the tokens' embeddings"
-    _compare(adapter, what, batch.embeddings[real], layers[0].hidden[real])
+    _compare(adapter, what, batch.embeddings, layers[0].hidden, real)
     for index, seen in enumerate(layers):
+        segment = segment.on(adapter.layer_device(index))
         layer, place = adapter.layers[index], f"layer {index}"
         attended = seen.hidden + layer.self_attn.o_proj(seen.heads)
         what = (
             f"{place}: the input of post_attention_layernorm is not the layer's input plus "
             "o_proj's output (another norm, a scaled residual, attention beside the FFN?)"
         )
-        _compare(adapter, what, attended[real], seen.middle[real])
+        _compare(adapter, what, attended, seen.middle, real)
         finished = seen.middle + layer.mlp(layer.post_attention_layernorm(seen.middle))
         what = (
             f"{place}: the output is not the residual stream behind the attention plus the FFN's "
             "output (another norm, a scaled residual, attention beside the FFN?)"
         )
-        _compare(adapter, what, finished[real], seen.output[real])
-        cache = _empty_cache(adapter, segment)
+        _compare(adapter, what, finished, seen.output, real)
+        cache = _empty_cache(adapter, seen.hidden)
         output = layer(
             seen.hidden,
             attention_mask=segment.mask,
@@ -108,20 +107,20 @@ def _check_layers(adapter: Adapter, batch: Batch, layers: Sequence[Seen], real: 
             f"{place}: run by itself with an explicit mask and positions it gives something else "
             "(a sliding window, a mask or positions of its own?)"
         )
-        _compare(adapter, what, output[real], seen.output[real])
+        _compare(adapter, what, output, seen.output, real)
         keys, values = adapter.keys_values(index, seen.hidden, *segment.rotary)
         columns = real[:, None].expand(-1, keys.shape[1], -1)
         what = f"{place}: its keys are not k_proj, rotated whole (partial rotary, another norm?)"
-        _compare(adapter, what, keys[columns], cache.keys[columns])
+        _compare(adapter, what, keys, cache.keys, columns)
         what = f"{place}: its values are not v_proj of the normed input"
-        _compare(adapter, what, values[columns], cache.values[columns])
+        _compare(adapter, what, values, cache.values, columns)
 
 
-def _empty_cache(adapter: Adapter, segment: Segment) -> GrowingCache:
-    """A cache with nothing in it yet and room for the segment."""
+def _empty_cache(adapter: Adapter, hidden: Tensor) -> GrowingCache:
+    """A cache with nothing in it yet and room for `hidden` [B, T, d], on its device."""
     split = adapter.layers[0].self_attn.k_proj.out_features // adapter.head_dim
-    nothing = segment.embeddings.new_zeros(segment.rows, split, 0, adapter.head_dim)
-    return GrowingCache(nothing, nothing, room=segment.embeddings.shape[1])
+    nothing = hidden.new_zeros(len(hidden), split, 0, adapter.head_dim)
+    return GrowingCache(nothing, nothing, room=hidden.shape[1])
 
 
 def _check_runs(adapter: Adapter, example: Example) -> None:
@@ -185,7 +184,7 @@ def _stock_answers(adapter: Adapter, example: Example) -> Tensor:
     """Final states of the stock model at all answers' tokens, one after the other, [N, d]."""
     forced = example.forced
     hidden = adapter.hidden_states(forced.batch)[:, -forced.target_ids.shape[1] :]
-    return hidden[forced.target_mask]
+    return hidden[forced.target_mask.to(hidden.device)]
 
 
 def _nodes(example: Example) -> list[tuple[int, int]]:
@@ -204,8 +203,9 @@ def _along(example: Example, states: Tensor, first: int) -> Tensor:
     return states[list(rows), [first + node for node in nodes]]
 
 
-def _compare(adapter: Adapter, what: str, ours: Tensor, stock: Tensor) -> None:
-    """Refuse a deviation beyond what rounding of one step explains."""
+def _compare(adapter: Adapter, what: str, ours: Tensor, stock: Tensor, where: Tensor) -> None:
+    """Refuse a deviation, at the places of a mask, beyond what rounding of one step explains."""
+    ours, stock = (values[where.to(values.device)] for values in (ours, stock))
     _require(adapter, what, ours, stock, STEP[adapter.dtype])
 
 
@@ -224,7 +224,7 @@ def _require(adapter: Adapter, what: str, ours: Tensor, stock: Tensor, allowed: 
 
 def deviation(ours: Tensor, stock: Tensor) -> float:
     """Mean absolute difference over mean absolute value: a few huge dimensions hide nothing."""
-    ours, stock = ours.float(), stock.float()
+    ours, stock = ours.float(), stock.to(ours.device).float()
     return float((ours - stock).abs().mean() / stock.abs().mean().clamp(min=1e-12))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,22 @@ def usable_bytes(device: torch.device, still_to_come: int = 0) -> int:
     return int(max(0, free_bytes(device) - still_to_come) * SHARES.get(device.type, SHARES["cpu"]))
 
 
+def usable_for_layers(adapter) -> int:
+    """What may be planned with for all layers of a model together, in bytes.
+
+    What a plan needs is spread over the layers, so that a split model's is bounded by the device
+    that fills first: the least, over the devices of layers, of what is usable there over its share
+    of the layers. Logits, which lie on the last device alone, are taken for spread as well.
+    """
+    n_layers = adapter.n_layers
+    layers = Counter(adapter.layer_device(index) for index in range(n_layers))
+    to_come = {adapter.unembedding.device: _still_to_come(adapter)}
+    return min(
+        usable_bytes(device, to_come.get(device, 0)) * n_layers // own
+        for device, own in layers.items()
+    )
+
+
 def _free_main_memory() -> int:
     """What Linux says is available, files that it would drop included; else the free pages."""
     table = Path("/proc/meminfo")
@@ -138,7 +155,7 @@ def plan_evaluator(
     sizes = replace(Sizes(decode_rows=evaluator.limits.decode_rows), **given)
     if _open_sizes(work, given):
         adapter, lengths = evaluator.adapter, measured(evaluator, instances)
-        free = usable_bytes(adapter.device, _still_to_come(adapter))
+        free = usable_for_layers(adapter)
         chosen = choose(shape_of(adapter), work, lengths, free, given, adapter.device.type)
         print(describe(chosen, work, given, lengths), file=sys.stderr, flush=True)
         sizes = chosen.sizes

@@ -57,8 +57,11 @@ class Adapter:
     """One loaded model with uniform access to what HONES intervenes on.
 
     Attributes: n_layers, n_heads (query heads per layer), head_dim, n_neurons (per layer),
-    layers (decoder layers), unembedding (U, [V, d]), stop_ids (tokens that end an answer), device,
-    dtype.
+    layers (decoder layers), unembedding (U, [V, d]), stop_ids (tokens that end an answer), device
+    (where inputs go: that of the embeddings), dtype.
+
+    The layers of a split model lie on several devices. Each layer's tensors stay on its own; what
+    goes from one layer to the next is moved along, and final states to the unembedding's.
 
     `answer_positions` is set while `hidden_states` runs, for interventions at the positions that
     give the answer: a mask [B, T] of the prompt's last token and what follows it, or None where
@@ -107,7 +110,17 @@ class Adapter:
 
     @property
     def device(self) -> torch.device:
-        return self.unembedding.device
+        return self.model.get_input_embeddings().weight.device
+
+    def layer_device(self, index: int) -> torch.device:
+        """Where a layer's weights lie, and with them all that it reads and gives."""
+        return self.layers[index].self_attn.o_proj.weight.device
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """All devices of layers, embeddings and unembedding, each once, in the order of use."""
+        layers = [self.layer_device(index) for index in range(self.n_layers)]
+        return list(dict.fromkeys([self.device, *layers, self.unembedding.device]))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -142,7 +155,7 @@ class Adapter:
         inputs = self.inputs(images, texts)
         embeddings = self.embed(inputs["input_ids"])
         is_image = inputs["input_ids"] == self.image_token
-        features = self.image_features(inputs).to(embeddings.dtype)
+        features = self.image_features(inputs).to(embeddings)  # its type and device
         if int(is_image.sum()) != len(features):
             raise ModelError(
                 f"{int(is_image.sum())} image tokens for {len(features)} image features: the "
@@ -176,13 +189,20 @@ class Adapter:
         return self.model.get_input_embeddings()(token_ids)
 
     def rotary(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine [B, T, head_dim] of the rotary embedding at positions [A, B, T]."""
-        return self.language_model.rotary_emb(like, position_ids=positions.squeeze(0))
+        """Cosine and sine [B, T, head_dim] of the rotary embedding at positions [A, B, T].
+
+        Of the type and on the device of `like`.
+        """
+        cos, sin = self.language_model.rotary_emb(like, position_ids=positions.squeeze(0))
+        return cos.to(like.device), sin.to(like.device)  # a split model's rotary may lie elsewhere
 
     def keys_values(
         self, layer: int, hidden: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, key-value heads, T, head_dim] that a layer makes of [B, T, d]."""
+        """Keys and values [B, key-value heads, T, head_dim] that a layer makes of [B, T, d].
+
+        hidden, cos and sin lie on the layer's device.
+        """
         block = self.layers[layer]
         normed = block.input_layernorm(hidden)
         split = (*hidden.shape[:-1], -1, self.head_dim)
@@ -216,11 +236,12 @@ class Adapter:
             self.answer_positions = None
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Vocabulary logits [..., V] in float32, whatever the model's type.
+        """Vocabulary logits [..., V] in float32, whatever the model's type, on U's device.
 
         Raises FloatingPointError if one of them is NaN or infinite.
         """
-        logits = hidden.float() @ self._unembedding_float32().T
+        unembedding = self._unembedding_float32()
+        logits = hidden.to(unembedding.device).float() @ unembedding.T
         self.require_finite(logits)
         return logits
 

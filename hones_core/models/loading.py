@@ -1,6 +1,7 @@
 """Load a model by local folder or hub id, with safetensors only and no remote code."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from transformers import (
     LlavaNextImageProcessorPil,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessorPil,
+    PreTrainedConfig,
+    PreTrainedModel,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
@@ -26,6 +29,7 @@ from hones_core.models.llava import LlavaAdapter
 from hones_core.models.llava_next import LlavaNextAdapter, LlavaOnevisionAdapter
 from hones_core.models.qwen2_5_vl import Qwen2_5_VLAdapter
 from hones_core.models.qwen2_vl import Qwen2VLAdapter
+from hones_core.models.split import Place, device_map, dispatch_on_one, gpus, require_gpus
 
 FAMILIES = {
     "llava": (LlavaForConditionalGeneration, CLIPImageProcessorPil, LlavaAdapter),
@@ -64,6 +68,8 @@ RECIPE = (
 # What the loaders raise for files that are missing, damaged or do not fit together.
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError)
 
+SPLIT = "split"  # the device of a model whose layers are divided among all GPUs
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -75,21 +81,24 @@ def load_model(
     revision: str | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    places: Sequence[Place] | None = None,
 ) -> Adapter:
     """Load the model at `path` (a folder or a hub id) for inference.
 
-    `dtype` is a key of DTYPES; `device` 'auto' or a name that torch knows. `min_pixels` and
+    `dtype` is a key of DTYPES; `device` 'auto', a name that torch knows, or 'split': the layers
+    divided among `places` (None: all GPUs; one alone takes the whole model). `min_pixels` and
     `max_pixels` bound the area to which a family that takes images of any size scales them; None
     is the checkpoint's own bound. Raises ModelError for an unknown family or dtype, bounds that
     the family has no use for, an architecture that is not the family's, missing, incomplete or
-    damaged weights, layers that the analysis cannot read, and a tokenizer or image processor that
-    does not fit the model.
+    damaged weights, layers that the analysis cannot read, a tokenizer or image processor that
+    does not fit the model, and a model that is to be split where there is no GPU, or too little
+    room on all of them.
     """
     source = {"revision": revision, "trust_remote_code": False}
     if family not in FAMILIES:
         raise ModelError(
             f"unknown model family {family!r}; known: {', '.join(FAMILIES)}. {path} holds "
-            f"{advice(_architectures(path, source))}"
+            f"{advice(_config(path, source).architectures or [])}"
         )
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
@@ -101,7 +110,8 @@ def load_model(
             f"{family} has images of one size or crops of that size: leave "
             f"{' and '.join(pixels)} null"
         )
-    _check_architecture(path, model_class.__name__, source)
+    config = _check_architecture(path, model_class.__name__, source)
+    where = _where(model_class, config, DTYPES[dtype], device, places)
     try:
         model, report = model_class.from_pretrained(
             path,
@@ -109,6 +119,7 @@ def load_model(
             use_safetensors=True,
             attn_implementation="sdpa",
             output_loading_info=True,
+            **({"device_map": where} if isinstance(where, dict) else {}),
             **source,
         )
         tokenizer = load_tokenizer(path, revision)
@@ -124,7 +135,11 @@ def load_model(
             f"the weights at {path} are incomplete: {len(missing)} tensors are missing, such as "
             f"{missing[0]}"
         )
-    return adapter_class(model.to(choose_device(device)), tokenizer, image_processor, revision)
+    if isinstance(where, dict):
+        dispatch_on_one(model, where)
+    else:
+        model = model.to(where)
+    return adapter_class(model, tokenizer, image_processor, revision)
 
 
 def load_tokenizer(path: str, revision: str | None = None):
@@ -159,6 +174,31 @@ def _processor_chat_template(path: str, revision: str | None) -> str | None:
     return json.loads(Path(found).read_text(encoding="utf-8")).get("chat_template")
 
 
+def computing_names(device: str) -> str:
+    """The names of the devices that compute: of one GPU, of all that a split model uses, or cpu."""
+    if device == SPLIT:
+        return " + ".join(torch.cuda.get_device_name(place.device) for place in gpus())
+    chosen = choose_device(device)
+    return torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type
+
+
+def _where(
+    model_class: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    device: str,
+    places: Sequence[Place] | None,
+) -> torch.device | dict[str, str]:
+    """The one device of a model, or the device of each of its modules."""
+    if device != SPLIT:
+        return choose_device(device)
+    places = gpus() if places is None else places
+    require_gpus(places)
+    if len(places) == 1:
+        return places[0].device
+    return device_map(model_class, config, dtype, places)
+
+
 def advice(architectures: list) -> str:
     """A checkpoint's architectures, and what can be done with them."""
     names = [str(name) for name in architectures]
@@ -171,14 +211,17 @@ def advice(architectures: list) -> str:
     return f"{', '.join(names) or 'no architecture'}, which is not known here: {RECIPE}"
 
 
-def _check_architecture(path: str, expected: str, source: dict) -> None:
-    architectures = _architectures(path, source)
+def _check_architecture(path: str, expected: str, source: dict) -> PreTrainedConfig:
+    """The model's config, if it is the family's."""
+    config = _config(path, source)
+    architectures = config.architectures or []
     if expected not in architectures:
         raise ModelError(f"the family needs {expected}, but {path} holds {advice(architectures)}")
+    return config
 
 
-def _architectures(path: str, source: dict) -> list[str]:
-    """What config.json says the checkpoint is; ModelError if it cannot be read."""
+def _config(path: str, source: dict) -> PreTrainedConfig:
+    """The checkpoint's config.json; ModelError if it cannot be read."""
     if Path(path).is_dir() and not (Path(path) / "config.json").exists():
         raise ModelError(f"{path} is a folder without config.json; it is not a model")
     try:
@@ -188,4 +231,4 @@ def _architectures(path: str, source: dict) -> list[str]:
             f"cannot read the model's config at {path!r}: {error}. Give a local folder or a hub id "
             "in `models` of the config"
         ) from error
-    return config.architectures or []
+    return config

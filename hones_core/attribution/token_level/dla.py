@@ -47,6 +47,8 @@ def direct_attributions(adapter: Adapter, batch: Batch, targets: Tensor) -> Tens
         recorded_activations(adapter, lambda z: z[:, -1].float()) as records,
     ):
         adapter.hidden_states(batch)
-    directions = norm.weight.float() * adapter.unembedding[targets].float()
-    directions = directions * inverse_rms(norm, final[0])
+    device = norm.weight.device
+    rows = adapter.unembedding[targets.to(adapter.unembedding.device)].float()
+    directions = norm.weight.float() * rows.to(device)
+    directions = directions * inverse_rms(norm, final[0].to(device))
     return torch.stack(records, dim=1) * write_in_weights(adapter, directions)

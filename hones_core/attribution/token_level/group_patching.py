@@ -80,21 +80,25 @@ def group_effects(
     is of the same kind of pass, so that rounding is alike.
     """
     adapter: Adapter = last.adapter
+    corrupted = corrupted.to(adapter.layer_device(layer))
+    targets = targets.to(adapter.unembedding.device)
     n = len(bounds) + 1  # the first row of each instance is not patched
     patched = torch.zeros(n, corrupted.shape[-1], dtype=torch.bool, device=corrupted.device)
     for row, (first, size) in enumerate(bounds, start=1):
         patched[row, first : first + size] = True
-    all_rows = torch.arange(len(corrupted) * n, device=corrupted.device)
+    all_rows = torch.arange(len(corrupted) * n, device=adapter.device)
     logits = []
     for rows in all_rows.split(rows_at_once):
         owner = rows // n
+        there = rows.to(corrupted.device)
         change = ChangedActivations(
             layer,
-            lambda z, owner=owner, rows=rows: patch(z, corrupted[owner], patched[rows % n]),
+            lambda z, rows=there: patch(z, corrupted[rows // n], patched[rows % n]),
         )
         with applied(adapter, change):
             found = adapter.logits(last.hidden(owner))
-        logits.append(found.gather(-1, targets[owner, None]).squeeze(-1))
+        own = targets[owner.to(targets.device), None]
+        logits.append(found.gather(-1, own).squeeze(-1))
     by_instance = torch.cat(logits).unflatten(0, (-1, n))
     return by_instance[:, :1] - by_instance[:, 1:]
 

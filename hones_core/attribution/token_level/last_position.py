@@ -45,7 +45,8 @@ class LastPosition:
     def hidden(self, rows: Tensor) -> Tensor:
         """The final hidden states [R, d] of the given rows of the batch; rows may repeat."""
         cache = copy.deepcopy(self.cache)
-        cache.batch_select_indices(rows)
+        for layer in cache.layers:  # each on its own device
+            layer.batch_select_indices(rows.to(layer.keys.device))
         batch = replace(
             self.last,
             embeddings=self.last.embeddings[rows],
@@ -86,8 +87,8 @@ class ChangedActivations:
     change: Callable[[Tensor], Tensor]
 
     def changes(self, adapter: Adapter) -> Iterator[Change]:
-        """All of z."""
-        yield Change(self.layer, NEURONS, lambda z, _: self.change(z))
+        """All of z; the function's result is moved to where z is."""
+        yield Change(self.layer, NEURONS, lambda z, _: self.change(z).to(z.device))
 
 
 @contextmanager

@@ -61,14 +61,16 @@ def increases(
         recorded_activations(adapter, lambda z: z[:, -1].float()) as activations,
     ):
         adapter.hidden_states(batch)
-    *residuals, final = (residual.float() for residual in residuals)
-    readout = adapter.unembedding.float() * norm.weight.float()  # [V, d]
+    device = adapter.unembedding.device  # of the readout, to which a layer's share is moved
+    *residuals, final = (residual.float().to(device) for residual in residuals)
+    readout = adapter.unembedding.float() * norm.weight.float().to(device)  # [V, d]
     layers = []
     for layer, residual, z in zip(adapter.layers, residuals, activations, strict=True):
         scale = inverse_rms(norm, residual if variance == "layer" else final)
         logprobs = ((residual * scale) @ readout.T).log_softmax(-1)
-        weight = layer.mlp.down_proj.weight.float()
-        layers.append(_layer_increases(readout, weight, z * scale, logprobs, targets, block))
+        weight = layer.mlp.down_proj.weight.to(device).float()
+        scaled = z.to(device) * scale
+        layers.append(_layer_increases(readout, weight, scaled, logprobs, targets, block))
     return torch.stack(layers, dim=1)
 
 

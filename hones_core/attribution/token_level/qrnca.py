@@ -82,6 +82,7 @@ def integrated_gradients(
     left or right ends only with the number.
     """
     adapter = last.adapter
+    targets = targets.to(adapter.unembedding.device)
     owner = torch.arange(len(z), device=z.device).repeat_interleave(steps)
     alphas = ((torch.arange(steps, device=z.device) + 0.5) / steps).repeat(len(z))
     gradients = torch.zeros_like(z)
@@ -90,7 +91,8 @@ def integrated_gradients(
         change = ChangedActivations(layer, lambda _, point=point: point[:, None])
         with torch.enable_grad(), applied(adapter, change):
             logits = adapter.logits(last.hidden(rows))
-            probability = logits.softmax(-1).gather(-1, targets[rows, None])
+            wanted = targets[rows.to(targets.device), None]
+            probability = logits.softmax(-1).gather(-1, wanted)
             (gradient,) = torch.autograd.grad((probability * GRADIENT_SCALE).sum(), point)
         gradients.index_add_(0, rows, gradient.float() / GRADIENT_SCALE)
     return z * gradients / steps
