@@ -267,7 +267,7 @@ def _model_bytes(settings: Settings, model: Model) -> int:
     own = _at(settings, model, find_checkpoint(model.path, model.revision))
     config = projection.checkpoint_config(own.models[0].path)
     shape = shape_from_config(config, model.dtype)
-    neurons, rankers = shape.layers * shape.ffn, settings.neurons.rankers
+    neurons, rankers = shape.layers * shape.ffn, settings.rankers_of(model.name)
     seeds = {"random": settings.neurons.random_seeds}
     seeds |= {"rand_head": settings.neurons.random_head_seeds}
     orders = sum(seeds.get(name, 1) for name in rankers)

@@ -178,6 +178,10 @@ class Model(Section):
     )
     top_heads: Positive = Field(description="K_h: heads that condition the neuron scores")
     compare_with: str | None = Field(description="the paper's model shown beside it in tables")
+    rankers: tuple[str, ...] | None = Field(
+        default=None,
+        description="those of neurons.rankers that are compared on this model; null: all",
+    )
     min_pixels: Positive | None = Field(
         default=None,
         description="qwen*: smaller images are enlarged to it; null: the checkpoint's bound",
@@ -443,7 +447,18 @@ class Settings(Section):
             raise ValueError(f"models: two models have the same name: {names}")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks: a task is listed twice: {list(self.tasks)}")
+        for model in self.models:
+            for ranker in model.rankers or ():
+                if ranker not in self.neurons.rankers:
+                    raise ValueError(
+                        f"models: {ranker!r} of {model.name} is not among neurons.rankers"
+                    )
         return self
+
+    def rankers_of(self, model: str) -> tuple[str, ...]:
+        """The rankers that are compared on the model of that name."""
+        own = self.model(model).rankers
+        return self.neurons.rankers if own is None else own
 
     def model(self, name: str) -> Model:
         """The model of that name."""

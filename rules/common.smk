@@ -166,14 +166,14 @@ def instance_sources(wildcards):
     return {}
 
 
-def rankers_of(task):
-    """The rankers to compare that apply to the task."""
-    return applicable(SETTINGS.neurons.rankers, task, TASKS)
+def rankers_of(wildcards):
+    """The rankers to compare on the model that apply to the task."""
+    return applicable(SETTINGS.rankers_of(wildcards.model), wildcards.task, TASKS)
 
 
 def ranker_artifacts(wildcards):
     """What the task's rankers read, and nothing that none of them asks for."""
-    rankers = rankers_of(wildcards.task)
+    rankers = rankers_of(wildcards)
     folder = f"{RUN}/{wildcards.model}"
     files = {
         name: f"{folder}/{wildcards.task}/{name}.parquet"
@@ -193,9 +193,9 @@ def random_seeds(ranker):
     return [SETTINGS.seed + offset for offset in range(counts[ranker])]
 
 
-def ranking_section(task):
+def ranking_section(wildcards):
     """What the order of the task's neurons depends on: the options of its own rankers."""
-    rankers, neurons = rankers_of(task), SETTINGS.neurons
+    rankers, neurons = rankers_of(wildcards), SETTINGS.neurons
     options = {
         "ma": ("absolute_mean", neurons.ma_absolute),
         "qrnca": ("max_query_share", neurons.qrnca.max_query_share),
@@ -228,7 +228,7 @@ def neuron_effects_section(wildcards):
 def stability_section(wildcards):
     """What the stability of the rankers' orders depends on: the options of its own rankers."""
     neurons, stability = SETTINGS.neurons, SETTINGS.stability
-    rankers = applicable(stability.rankers, wildcards.task, TASKS)
+    rankers = [name for name in stability.rankers if name in rankers_of(wildcards)]
     own = {
         "ma": {"absolute_mean": neurons.ma_absolute},
         "qrnca": {"max_query_share": neurons.qrnca.max_query_share},

@@ -63,7 +63,7 @@ rule rank_neurons:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: ranking_section(wc.task),
+        cfg=lambda wc: ranking_section(wc),
         code=lambda wc: code("rank_neurons", wc.task),
         env=versions(*TABLE_PACKAGES),
     script:

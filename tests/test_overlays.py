@@ -16,6 +16,7 @@ OVER_PAPER = {
     "paper-13b": [*PAPER, "configs/llava-13b.yaml"],
 }
 STUDIES = {"paper": PAPER, **OVER_PAPER}
+TOYS = {"toy-full": ["configs/toy-full.yaml"]}
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,23 @@ def in_the_root(monkeypatch):
 
 
 def test_every_overlay_is_planned_here():
-    listed = {file for files in STUDIES.values() for file in files}
+    listed = {file for files in (STUDIES | TOYS).values() for file in files}
     assert {f"configs/{path.name}" for path in (ROOT / "configs").iterdir()} == listed
 
 
-@pytest.mark.parametrize("run_name", STUDIES)
+@pytest.mark.parametrize("run_name", STUDIES | TOYS)
 def test_results_of_every_study_lie_apart(run_name):
-    assert settings_of(STUDIES[run_name]).run_name == run_name
+    assert settings_of((STUDIES | TOYS)[run_name]).run_name == run_name
+
+
+def test_the_full_toy_compares_every_ranker_on_both_models(project):
+    settings = settings_of(TOYS["toy-full"])
+    assert {settings.rankers_of(model.name) for model in settings.models} == {
+        settings.neurons.rankers
+    }
+    assert {"measure_qrnca", "draw_toy_scenes"} <= planned(
+        project, "--configfile", *TOYS["toy-full"]
+    )
 
 
 @pytest.mark.parametrize("run_name", OVER_PAPER)

@@ -110,7 +110,9 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
     heads = Interventions(shape.layers * shape.heads, anywhere=True)
     chosen = Interventions(model.top_heads, anywhere=True)
     seeds = settings.neurons.random_seeds
-    rankers = sum(seeds if name.startswith("rand") else 1 for name in settings.neurons.rankers)
+    rankers = sum(
+        seeds if name.startswith("rand") else 1 for name in settings.rankers_of(model.name)
+    )
     found = []
     for task in settings.tasks:
         sizes = settings.benchmark.splits
