@@ -480,7 +480,7 @@ def test_expected_bytes_by_hand(folder):
     heads = 2 * (1 + 2 * 4) * 96 * 20
     neurons = (1 + 3) * 2 * 24 * 20
     rankings = (1 + 5) * 2 * 24 * 12
-    assert total == 480 * 5 * 1700 + heads + neurons + rankings
+    assert total == 420 * 5 * 1700 + heads + neurons + rankings
 
 
 def test_disk_without_known_sizes(cache):
