@@ -87,7 +87,7 @@ def check_tokenizer(settings: Settings, model: Model, checkpoint: Checkpoint) ->
         return Finding(name, model.name, SKIPPED, "the checkpoint is not here")
     try:
         config = read_json(checkpoint.folder / CONFIG)
-        adapter = object.__new__(FAMILIES[model.family][2])  # prompts need no weights
+        adapter = object.__new__(FAMILIES[model.family]()[2])  # prompts need no weights
         adapter.tokenizer = load_tokenizer(str(checkpoint.folder))
         prompt = adapter.prompt(_instruction(model.family))
         words = (retrieval.POSITIVE_WORD, retrieval.NEGATIVE_WORD)

@@ -281,7 +281,7 @@ def map_of(models, dtype=torch.float32, free: int | None = None, n: int = 3) -> 
     if free is None:
         free = sum(one.numel() * one.element_size() for one in models.adapter.model.parameters())
     config = AutoConfig.from_pretrained(models.folder)
-    model_class = FAMILIES[models.adapter.family][0]
+    model_class = FAMILIES[models.adapter.family]()[0]
     return device_map(model_class, config, dtype, [Place(device, free) for device in GPU[:n]])
 
 

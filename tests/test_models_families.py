@@ -39,7 +39,7 @@ from hones_core.models import load_model
 from hones_core.models.adapter import ModelError
 from hones_core.models.checkpoint import check_checkpoint, find_checkpoint
 from hones_core.models.llava_next import count_features
-from hones_core.models.loading import FAMILIES, UNSUPPORTED
+from hones_core.models.loading import ARCHITECTURES, FAMILIES, UNSUPPORTED
 from hones_core.models.qwen2_5_vl import Qwen2_5_VLAdapter
 from hones_core.tasks import TASKS
 
@@ -295,7 +295,12 @@ def test_the_family_of_another_checkpoint_is_named(model):
     for family in FAMILIES:
         if family != own:
             assert f"whose family is {own}" in refusal(model.folder, family)
-    assert not {kind.__name__ for kind, *_ in FAMILIES.values()} & UNSUPPORTED.keys()
+    assert not set(ARCHITECTURES.values()) & UNSUPPORTED.keys()
+
+
+def test_every_family_s_architecture_is_its_class():
+    found = {family: classes()[0].__name__ for family, classes in FAMILIES.items()}
+    assert found == ARCHITECTURES
 
 
 def test_a_window_of_attention_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from hones_core.findings import FAILED, OK, WARNING, Finding
-from hones_core.models.loading import FAMILIES, advice
+from hones_core.models.loading import ARCHITECTURES, advice
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -127,7 +127,7 @@ def _check_config(model: str, family: str, checkpoint: Checkpoint) -> Finding:
         config = read_json(checkpoint.folder / CONFIG)
     except DamagedFileError as error:
         return Finding("config", model, FAILED, str(error), checkpoint.download)
-    needed = FAMILIES[family][0].__name__
+    needed = ARCHITECTURES[family]
     found = config.get("architectures")
     found = found if isinstance(found, list) else []
     own_code = f"{CONFIG} names code of its own (auto_map), which is never run"

@@ -1,54 +1,84 @@
 """Load a model by local folder or hub id, with safetensors only and no remote code."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    CLIPImageProcessorPil,
-    LlavaForConditionalGeneration,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessorPil,
-    LlavaOnevisionForConditionalGeneration,
-    LlavaOnevisionImageProcessorPil,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLForConditionalGeneration,
-    Qwen2VLImageProcessorPil,
-)
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from hones_core.models.adapter import Adapter, ModelError
-from hones_core.models.llava import LlavaAdapter
-from hones_core.models.llava_next import LlavaNextAdapter, LlavaOnevisionAdapter
-from hones_core.models.qwen2_5_vl import Qwen2_5_VLAdapter
-from hones_core.models.qwen2_vl import Qwen2VLAdapter
 from hones_core.models.split import Place, device_map, dispatch_on_one, gpus, require_gpus
 
-FAMILIES = {
-    "llava": (LlavaForConditionalGeneration, CLIPImageProcessorPil, LlavaAdapter),
-    "qwen2_5_vl": (
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2VLImageProcessorPil,
-        Qwen2_5_VLAdapter,
-    ),
-    "qwen2_vl": (Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil, Qwen2VLAdapter),
-    "llava_next": (
-        LlavaNextForConditionalGeneration,
-        LlavaNextImageProcessorPil,
-        LlavaNextAdapter,
-    ),
-    "llava_onevision": (
+# Model, image processor and adapter of a family. They are imported when they are asked for: all
+# of them together would take a second from every job.
+Classes = tuple[type[PreTrainedModel], type, type[Adapter]]
+
+
+def _llava() -> Classes:
+    from transformers import CLIPImageProcessorPil, LlavaForConditionalGeneration
+
+    from hones_core.models.llava import LlavaAdapter
+
+    return LlavaForConditionalGeneration, CLIPImageProcessorPil, LlavaAdapter
+
+
+def _qwen2_5_vl() -> Classes:
+    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+    from hones_core.models.qwen2_5_vl import Qwen2_5_VLAdapter
+
+    return Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil, Qwen2_5_VLAdapter
+
+
+def _qwen2_vl() -> Classes:
+    from transformers import Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+    from hones_core.models.qwen2_vl import Qwen2VLAdapter
+
+    return Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil, Qwen2VLAdapter
+
+
+def _llava_next() -> Classes:
+    from transformers import LlavaNextForConditionalGeneration, LlavaNextImageProcessorPil
+
+    from hones_core.models.llava_next import LlavaNextAdapter
+
+    return LlavaNextForConditionalGeneration, LlavaNextImageProcessorPil, LlavaNextAdapter
+
+
+def _llava_onevision() -> Classes:
+    from transformers import (
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessorPil,
+    )
+
+    from hones_core.models.llava_next import LlavaOnevisionAdapter
+
+    return (
         LlavaOnevisionForConditionalGeneration,
         LlavaOnevisionImageProcessorPil,
         LlavaOnevisionAdapter,
-    ),
+    )
+
+
+FAMILIES: dict[str, Callable[[], Classes]] = {
+    "llava": _llava,
+    "qwen2_5_vl": _qwen2_5_vl,
+    "qwen2_vl": _qwen2_vl,
+    "llava_next": _llava_next,
+    "llava_onevision": _llava_onevision,
+}
+# As config.json names them.
+ARCHITECTURES = {
+    "llava": "LlavaForConditionalGeneration",
+    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
+    "qwen2_vl": "Qwen2VLForConditionalGeneration",
+    "llava_next": "LlavaNextForConditionalGeneration",
+    "llava_onevision": "LlavaOnevisionForConditionalGeneration",
 }
 
 # Architectures that are known not to be what the engine replays, and why.
@@ -102,7 +132,7 @@ def load_model(
         )
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
-    model_class, processor_class, adapter_class = FAMILIES[family]
+    model_class, processor_class, adapter_class = FAMILIES[family]()
     pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     pixels = {name: value for name, value in pixels.items() if value is not None}
     if pixels and not adapter_class.any_resolution:
@@ -110,7 +140,7 @@ def load_model(
             f"{family} has images of one size or crops of that size: leave "
             f"{' and '.join(pixels)} null"
         )
-    config = _check_architecture(path, model_class.__name__, source)
+    config = _check_architecture(path, ARCHITECTURES[family], source)
     where = _where(model_class, config, DTYPES[dtype], device, places)
     try:
         model, report = model_class.from_pretrained(
@@ -205,8 +235,8 @@ def advice(architectures: list) -> str:
     for name in names:
         if name in UNSUPPORTED:
             return f"{name}, which is not supported: {UNSUPPORTED[name]}"
-        for family, (model_class, *_) in FAMILIES.items():
-            if model_class.__name__ == name:
+        for family, architecture in ARCHITECTURES.items():
+            if architecture == name:
                 return f"{name}, whose family is {family}"
     return f"{', '.join(names) or 'no architecture'}, which is not known here: {RECIPE}"
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate import dispatch_model, infer_auto_device_map, init_empty_weights
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -58,6 +57,8 @@ def device_map(
     before the language model. Raises ModelError that says how many GB are missing: nothing is ever
     left to main memory or to disk.
     """
+    from accelerate import init_empty_weights
+
     with init_empty_weights():
         model = model_class(config).to(dtype)
     model.tie_weights()
@@ -80,6 +81,8 @@ def dispatch_on_one(model: PreTrainedModel, where: dict[str, str]) -> None:
 
     That is the case in tests, which so run all that runs on several devices.
     """
+    from accelerate import dispatch_model
+
     if len(set(where.values())) == 1:
         skipped = model._skip_keys_device_placement
         dispatch_model(model, where, skip_keys=skipped, force_hooks=True)
@@ -97,6 +100,8 @@ def _limits(model: PreTrainedModel, places: Sequence[Place], step: int) -> dict[
 
 def _placed(model: PreTrainedModel, limits: dict[int, int]) -> dict[str, int | str]:
     """The place of each module, "disk" for what finds none."""
+    from accelerate import infer_auto_device_map
+
     language_model = model.model.language_model
     whole = {type(child) for child in model.model.children() if child is not language_model}
     names = {kind.__name__ for kind in whole} | {type(language_model.layers[0]).__name__}
