@@ -191,6 +191,14 @@ class Model(Section):
         description="qwen*: larger images are shrunk to it; null: the checkpoint's bound",
     )
 
+    @field_validator("rankers")
+    @classmethod
+    def _rankers_are_known(cls, rankers: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in rankers or ():
+            if name not in CATALOGUE:
+                raise ValueError(f"unknown ranker {name!r}; known: {', '.join(CATALOGUE)}")
+        return rankers
+
     @model_validator(mode="after")
     def _bounds_of_images_fit(self) -> "Model":
         bounds = (self.min_pixels, self.max_pixels)
@@ -447,18 +455,12 @@ class Settings(Section):
             raise ValueError(f"models: two models have the same name: {names}")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks: a task is listed twice: {list(self.tasks)}")
-        for model in self.models:
-            for ranker in model.rankers or ():
-                if ranker not in self.neurons.rankers:
-                    raise ValueError(
-                        f"models: {ranker!r} of {model.name} is not among neurons.rankers"
-                    )
         return self
 
     def rankers_of(self, model: str) -> tuple[str, ...]:
         """The rankers that are compared on the model of that name."""
         own = self.model(model).rankers
-        return self.neurons.rankers if own is None else own
+        return tuple(name for name in self.neurons.rankers if own is None or name in own)
 
     def model(self, name: str) -> Model:
         """The model of that name."""

@@ -52,7 +52,7 @@ def test_the_full_toy_compares_every_ranker_on_both_models(project):
     assert {settings.rankers_of(model.name) for model in settings.models} == {
         settings.neurons.rankers
     }
-    assert {"measure_qrnca", "draw_toy_scenes"} <= planned(
+    assert {"measure_qrnca/vqa", "draw_toy_scenes"} <= planned(
         project, "--configfile", *TOYS["toy-full"]
     )
 

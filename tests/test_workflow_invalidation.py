@@ -116,7 +116,7 @@ def test_the_masked_share_re_runs_neither_head_nor_neuron_scores(complete, edit)
             {"measure_group_patching/vqa"} | EFFICIENCY | PLANTED,
         ),
         (
-            "token_level_samples: null ",
+            "token_level_samples: 64",
             "token_level_samples: 50 ",
             ("vqa",),
             {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS},
