@@ -228,7 +228,12 @@ def neuron_effects_section(wildcards):
 def stability_section(wildcards):
     """What the stability of the rankers' orders depends on: the options of its own rankers."""
     neurons, stability = SETTINGS.neurons, SETTINGS.stability
-    rankers = [name for name in stability.rankers if name in rankers_of(wildcards)]
+    own = SETTINGS.model(wildcards.model).rankers
+    rankers = [
+        name
+        for name in applicable(stability.rankers, wildcards.task, TASKS)
+        if own is None or name in own
+    ]
     own = {
         "ma": {"absolute_mean": neurons.ma_absolute},
         "qrnca": {"max_query_share": neurons.qrnca.max_query_share},
