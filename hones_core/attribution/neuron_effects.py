@@ -104,7 +104,7 @@ def measure_neuron_effects(
         label = f"{evaluator.task_name} neuron effects, {len(heads)} heads"
         chunks = evaluator.prompt_chunks(instances)
         for _, chunk in chunks_to_sum(chunks, sums, label, parts):
-            for _, found in run_in_halves(evaluator, chunk, run, len(heads)):
+            for found in run_in_halves(evaluator, chunk, run, len(heads)):
                 for place, values in found.items():
                     sums[place] += values
     return _effects_frame(sums, len(instances), clip)

@@ -96,20 +96,20 @@ def run_in_halves(
     instances: Sequence[Instance],
     run: Callable[[Sequence[Instance]], Result],
     interventions: int,
-) -> list[tuple[Sequence[Instance], Result]]:
-    """`run` of the instances, together or in parts, each part with its result, in order.
+) -> list[Result]:
+    """`run` of the instances, together or in parts: the results of the parts, in order.
 
     For work that traces and runs in one go and decodes nothing. Where memory runs out,
     `evaluator.limits.copies` is halved first, for good, then the instances. Raises
     NotEnoughMemoryError for an instance that does not fit alone.
     """
     waiting = _divided(instances, evaluator.fitting)
-    done: list[tuple[Sequence[Instance], Result]] = []
+    done: list[Result] = []
     while waiting:
         some = waiting.pop(0)
         result, problem = _attempt(partial(run, some))
         if problem is None:
-            done.append((some, result))
+            done.append(result)
             continue
         lower = lowered(evaluator.limits, len(some), interventions, decodes=False)
         if lower is not None:

@@ -2,21 +2,9 @@
 
 from dataclasses import dataclass
 
-from transformers import (
-    LlavaNextConfig,
-    LlavaNextModel,
-    LlavaOnevisionConfig,
-    LlavaOnevisionModel,
-)
-
 from hones_core.models.adapter import Adapter
-from hones_core.models.llava_next import count_features
 
-# Models whose image tokens are packed from crops, by their model_type.
-PACKED = {
-    "llava_next": (LlavaNextModel, LlavaNextConfig),
-    "llava_onevision": (LlavaOnevisionModel, LlavaOnevisionConfig),
-}
+PACKED = ("llava_next", "llava_onevision")  # model_types whose image tokens come from crops
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -125,14 +113,31 @@ def image_tokens(config: dict, least: int = 0, most: int | None = None) -> tuple
     """
     vision = config["vision_config"]
     if config.get("model_type") in PACKED:
-        kind, read = PACKED[config["model_type"]]
-        parsed = read.from_dict(config)
-        return tuple(count_features(kind, parsed, side, 640) for side in (480, 640))
+        return _packed_tokens(config)
     patch = vision["patch_size"]
     if "image_size" in vision:  # every image is scaled to one size
         return ((vision["image_size"] // patch) ** 2,) * 2
     cell = patch * vision["spatial_merge_size"]
     return tuple(_cells(640, side, cell, least, most) for side in (480, 640))
+
+
+def _packed_tokens(config: dict) -> tuple[int, int]:
+    """As `image_tokens`, by the model's own packing; imported here, as no other job needs it."""
+    from transformers import (
+        LlavaNextConfig,
+        LlavaNextModel,
+        LlavaOnevisionConfig,
+        LlavaOnevisionModel,
+    )
+
+    from hones_core.models.llava_next import count_features
+
+    kind, read = {
+        "llava_next": (LlavaNextModel, LlavaNextConfig),
+        "llava_onevision": (LlavaOnevisionModel, LlavaOnevisionConfig),
+    }[config["model_type"]]
+    parsed = read.from_dict(config)
+    return tuple(count_features(kind, parsed, side, 640) for side in (480, 640))
 
 
 def _cells(width: int, height: int, cell: int, least: int, most: int | None) -> int:
