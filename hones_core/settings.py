@@ -436,6 +436,9 @@ class Settings(Section):
     ood: OutOfDistribution
     download: Download
     tasks: tuple[TaskName, ...] = Field(min_length=1, description="tasks to run, in table order")
+    jobs: Literal["per_model", "per_task"] = Field(
+        description="whether a step's job takes all tasks of a model in turn, or one"
+    )
     models: tuple[Model, ...] = Field(min_length=1, description="models to run")
     decoding: Decoding
     engine: Engine
@@ -455,6 +458,15 @@ class Settings(Section):
             raise ValueError(f"models: two models have the same name: {names}")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks: a task is listed twice: {list(self.tasks)}")
+        return self
+
+    @model_validator(mode="after")
+    def _shards_are_of_a_task(self) -> "Settings":
+        for name in ("heads", "masking"):
+            if self.jobs == "per_model" and getattr(self, name).shards > 1:
+                raise ValueError(
+                    f"{name}.shards divides a task's job: set jobs to per_task with it"
+                )
         return self
 
     def rankers_of(self, model: str) -> tuple[str, ...]:

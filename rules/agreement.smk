@@ -45,20 +45,18 @@ rule plot_agreement:
 rule measure_stability:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+        unpack(job_inputs("images", "instances", "heads")),
     output:
-        f"{RUN}/{{model}}/{{task}}/ranker_stability.parquet",
+        **job_outputs("ranker_stability"),
     log:
-        f"{RUN}/logs/measure_stability/{{model}}/{{task}}.log",
+        f"{RUN}/logs/measure_stability/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_stability/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/measure_stability/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: stability_section(wc),
-        code=lambda wc: code("measure_stability", wc.task),
+        cfg=job_params(stability_section),
+        code=job_code("measure_stability"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_stability.py"

@@ -2,6 +2,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
@@ -62,6 +63,10 @@ OOD = SETTINGS.ood
 JOINT_TASKS = list(SETTINGS.heads.joint_tasks)
 HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
 MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
+# A job that runs a model takes one task or, in turn, all of them.
+PER_MODEL = SETTINGS.jobs == "per_model"
+JOB = "{model}" if PER_MODEL else f"{{model}}{os.sep}{{task}}"
+APART = [task for task in TASKS if task not in JOINT_TASKS]
 SHIFTED_TOY = OOD.toy_scenes is not None
 
 
@@ -164,6 +169,66 @@ def instance_sources(wildcards):
     if wildcards.task == "retrieval":
         return {"pools": f"{RUN}/benchmark/retrieval_pools.parquet"}
     return {}
+
+
+# What a job that runs a model may read of each of its tasks; {model} and {task} are filled in.
+JOB_INPUTS = {
+    "instances": f"{RUN}/benchmark/instances/{{task}}.parquet",
+    "heads": f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+    "ranking": f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
+    "groups": f"{RUN}/{{model}}/overlap_groups.parquet",
+    "dominant": f"{RUN}/{{model}}/dominant_groups.parquet",
+    "scales": f"{RUN}/{{model}}/{{task}}/steering_scales.parquet",
+}
+
+
+def job_tasks(wildcards, tasks=TASKS):
+    """The job's tasks, each with its model, as the wildcards of a job of its own would be."""
+    chosen = tasks if PER_MODEL else [wildcards.task]
+    return [SimpleNamespace(model=wildcards.model, task=task) for task in chosen]
+
+
+def job_inputs(*names, tasks=TASKS):
+    """What the job reads of each of its tasks, as {name}_{task}: names of JOB_INPUTS, or images."""
+
+    def files(wildcards):
+        return {
+            f"{name}_{one.task}": (
+                task_images(one)
+                if name == "images"
+                else JOB_INPUTS[name].format(model=one.model, task=one.task)
+            )
+            for one in job_tasks(wildcards, tasks)
+            for name in names
+        }
+
+    return files
+
+
+def job_outputs(*artifacts, tasks=TASKS, shard=""):
+    """The job's artifacts: {artifact}_{task} of each of its tasks, or {artifact} of its only one."""
+    if not PER_MODEL:
+        return {
+            name: f"{RUN}/{{model}}/{{task}}/{name}{shard}.parquet"
+            for name in artifacts
+        }
+    return {
+        f"{name}_{task}": f"{RUN}/{{model}}/{task}/{name}{shard}.parquet"
+        for name in artifacts
+        for task in tasks
+    }
+
+
+def job_params(make, tasks=TASKS):
+    """{task: what its part of the job depends on}."""
+    return lambda wildcards: {
+        one.task: make(one) for one in job_tasks(wildcards, tasks)
+    }
+
+
+def job_code(script, tasks=TASKS):
+    """{task: digest of the code that its part of the job runs}."""
+    return job_params(lambda one: code(script, one.task), tasks)
 
 
 def rankers_of(wildcards):

@@ -23,30 +23,30 @@ rule build_overlap_groups:
 rule predict_group_masked:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        groups=f"{RUN}/{{model}}/overlap_groups.parquet",
+        unpack(job_inputs("images", "instances", "groups")),
     output:
-        f"{RUN}/{{model}}/{{task}}/group_predictions{MASKING_JOB}.parquet",
+        **job_outputs("group_predictions", shard=MASKING_JOB),
     log:
-        f"{RUN}/logs/predict_group_masked/{{model}}/{{task}}{MASKING_JOB}.log",
+        f"{RUN}/logs/predict_group_masked/{JOB}{MASKING_JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_group_masked/{{model}}/{{task}}{MASKING_JOB}.tsv"
+        f"{RUN}/benchmarks/predict_group_masked/{JOB}{MASKING_JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
-            tasks=TASKS,
-            random_trials=SETTINGS.groups.random_trials,
-            random_control=SETTINGS.groups.random_control,
-            seed=SETTINGS.seed,
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=image_folder(wc.task),
+                tasks=TASKS,
+                random_trials=SETTINGS.groups.random_trials,
+                random_control=SETTINGS.groups.random_control,
+                seed=SETTINGS.seed,
+            )
         ),
         shards=SETTINGS.masking.shards,
-        code=lambda wc: code("predict_group_masked", wc.task),
+        code=job_code("predict_group_masked"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_group_masked.py"

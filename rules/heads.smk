@@ -4,59 +4,64 @@
 rule predict_base:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
+        unpack(job_inputs("images", "instances")),
     output:
-        f"{RUN}/{{model}}/{{task}}/base_predictions.parquet",
+        **job_outputs("base_predictions"),
     log:
-        f"{RUN}/logs/predict_base/{{model}}/{{task}}.log",
+        f"{RUN}/logs/predict_base/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_base/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/predict_base/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=image_folder(wc.task),
+            )
         ),
-        code=lambda wc: code("predict_base", wc.task),
+        code=job_code("predict_base"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_base.py"
 
 
-rule measure_head_effects:
-    input:
-        model_files,
-        images=task_images,
-        instances=instances,
-    output:
-        f"{RUN}/{{model}}/{{task}}/head_effects{HEADS_JOB}.parquet",
-    log:
-        f"{RUN}/logs/measure_head_effects/{{model}}/{{task}}{HEADS_JOB}.log",
-    benchmark:
-        f"{RUN}/benchmarks/measure_head_effects/{{model}}/{{task}}{HEADS_JOB}.tsv"
-    wildcard_constraints:
-        task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
-    conda:
-        "../envs/hones.yaml"
-    params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
-            samples=getattr(SETTINGS.heads.samples, wc.task),
-            positions=SETTINGS.heads.positions,
-            screening=head_screening(wc.model),
-        ),
-        shards=SETTINGS.heads.shards,
-        code=lambda wc: code("measure_head_effects", wc.task),
-        env=versions(*MODEL_PACKAGES),
-    script:
-        "../workflow_scripts/measure_head_effects.py"
+if APART:
+
+    rule measure_head_effects:
+        input:
+            model_files,
+            unpack(job_inputs("images", "instances", tasks=APART)),
+        output:
+            **job_outputs("head_effects", tasks=APART, shard=HEADS_JOB),
+        log:
+            f"{RUN}/logs/measure_head_effects/{JOB}{HEADS_JOB}.log",
+        benchmark:
+            f"{RUN}/benchmarks/measure_head_effects/{JOB}{HEADS_JOB}.tsv"
+        wildcard_constraints:
+            task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
+        conda:
+            "../envs/hones.yaml"
+        params:
+            cfg=job_params(
+                lambda wc: section(
+                    model=model_section(wc.model),
+                    engine=SETTINGS.engine,
+                    decoding=SETTINGS.decoding,
+                    image_folder=image_folder(wc.task),
+                    samples=getattr(SETTINGS.heads.samples, wc.task),
+                    positions=SETTINGS.heads.positions,
+                    screening=head_screening(wc.model),
+                ),
+                tasks=APART,
+            ),
+            shards=SETTINGS.heads.shards,
+            code=job_code("measure_head_effects", tasks=APART),
+            env=versions(*MODEL_PACKAGES),
+        script:
+            "../workflow_scripts/measure_head_effects.py"
 
 
 if JOINT_TASKS:

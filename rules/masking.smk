@@ -4,27 +4,27 @@
 rule predict_masked:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        ranking=f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
+        unpack(job_inputs("images", "instances", "ranking")),
     output:
-        f"{RUN}/{{model}}/{{task}}/masked_predictions{MASKING_JOB}.parquet",
+        **job_outputs("masked_predictions", shard=MASKING_JOB),
     log:
-        f"{RUN}/logs/predict_masked/{{model}}/{{task}}{MASKING_JOB}.log",
+        f"{RUN}/logs/predict_masked/{JOB}{MASKING_JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_masked/{{model}}/{{task}}{MASKING_JOB}.tsv"
+        f"{RUN}/benchmarks/predict_masked/{JOB}{MASKING_JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
-            top_ratio=SETTINGS.masking.top_ratio,
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=image_folder(wc.task),
+                top_ratio=SETTINGS.masking.top_ratio,
+            )
         ),
         shards=SETTINGS.masking.shards,
-        code=lambda wc: code("predict_masked", wc.task),
+        code=job_code("predict_masked"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_masked.py"

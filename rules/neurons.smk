@@ -4,20 +4,18 @@
 rule measure_neuron_effects:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+        unpack(job_inputs("images", "instances", "heads")),
     output:
-        f"{RUN}/{{model}}/{{task}}/neuron_effects.parquet",
+        **job_outputs("neuron_effects"),
     log:
-        f"{RUN}/logs/measure_neuron_effects/{{model}}/{{task}}.log",
+        f"{RUN}/logs/measure_neuron_effects/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_neuron_effects/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/measure_neuron_effects/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: neuron_effects_section(wc),
-        code=lambda wc: code("measure_neuron_effects", wc.task),
+        cfg=job_params(neuron_effects_section),
+        code=job_code("measure_neuron_effects"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_neuron_effects.py"
@@ -26,26 +24,27 @@ rule measure_neuron_effects:
 rule measure_activations:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
+        unpack(job_inputs("images", "instances")),
     output:
-        f"{RUN}/{{model}}/{{task}}/activation_statistics.parquet",
+        **job_outputs("activation_statistics"),
     log:
-        f"{RUN}/logs/measure_activations/{{model}}/{{task}}.log",
+        f"{RUN}/logs/measure_activations/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_activations/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/measure_activations/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            image_folder=image_folder(wc.task),
-            samples=getattr(SETTINGS.neurons.samples, wc.task),
-            aggregate=SETTINGS.neurons.aggregate,
-            activation=SETTINGS.neurons.activation,
-            threshold=SETTINGS.neurons.activation_threshold,
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                image_folder=image_folder(wc.task),
+                samples=getattr(SETTINGS.neurons.samples, wc.task),
+                aggregate=SETTINGS.neurons.aggregate,
+                activation=SETTINGS.neurons.activation,
+                threshold=SETTINGS.neurons.activation_threshold,
+            )
         ),
-        code=lambda wc: code("measure_activations", wc.task),
+        code=job_code("measure_activations"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_activations.py"

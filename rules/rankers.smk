@@ -4,22 +4,22 @@
 rule measure_random_heads:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+        unpack(job_inputs("images", "instances", "heads")),
     output:
-        f"{RUN}/{{model}}/{{task}}/random_head_effects.parquet",
+        **job_outputs("random_head_effects"),
     log:
-        f"{RUN}/logs/measure_random_heads/{{model}}/{{task}}.log",
+        f"{RUN}/logs/measure_random_heads/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_random_heads/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/measure_random_heads/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            **neuron_effects_section(wc), seeds=random_seeds("rand_head")
+        cfg=job_params(
+            lambda wc: section(
+                **neuron_effects_section(wc), seeds=random_seeds("rand_head")
+            )
         ),
-        code=lambda wc: code("measure_random_heads", wc.task),
+        code=job_code("measure_random_heads"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_random_heads.py"
@@ -28,20 +28,20 @@ rule measure_random_heads:
 rule measure_gaussian_heads:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+        unpack(job_inputs("images", "instances", "heads")),
     output:
-        f"{RUN}/{{model}}/{{task}}/gaussian_effects.parquet",
+        **job_outputs("gaussian_effects"),
     log:
-        f"{RUN}/logs/measure_gaussian_heads/{{model}}/{{task}}.log",
+        f"{RUN}/logs/measure_gaussian_heads/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_gaussian_heads/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/measure_gaussian_heads/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(**neuron_effects_section(wc), seed=SETTINGS.seed),
-        code=lambda wc: code("measure_gaussian_heads", wc.task),
+        cfg=job_params(
+            lambda wc: section(**neuron_effects_section(wc), seed=SETTINGS.seed)
+        ),
+        code=job_code("measure_gaussian_heads"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_gaussian_heads.py"

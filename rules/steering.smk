@@ -4,29 +4,26 @@
 rule learn_steering_scales:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        groups=f"{RUN}/{{model}}/overlap_groups.parquet",
-        dominant=f"{RUN}/{{model}}/dominant_groups.parquet",
-        ranking=f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
+        unpack(job_inputs("images", "instances", "groups", "dominant", "ranking")),
     output:
-        scales=f"{RUN}/{{model}}/{{task}}/steering_scales.parquet",
-        curve=f"{RUN}/{{model}}/{{task}}/steering_curve.parquet",
+        **job_outputs("steering_scales", "steering_curve"),
     log:
-        f"{RUN}/logs/learn_steering_scales/{{model}}/{{task}}.log",
+        f"{RUN}/logs/learn_steering_scales/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/learn_steering_scales/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/learn_steering_scales/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            image_folder=image_folder(wc.task),
-            steering=SETTINGS.steering,
-            seed=SETTINGS.seed,
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                image_folder=image_folder(wc.task),
+                steering=SETTINGS.steering,
+                seed=SETTINGS.seed,
+            )
         ),
-        code=lambda wc: code("learn_steering_scales", wc.task),
+        code=job_code("learn_steering_scales"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/learn_steering_scales.py"
@@ -35,25 +32,25 @@ rule learn_steering_scales:
 rule predict_steered:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        scales=f"{RUN}/{{model}}/{{task}}/steering_scales.parquet",
+        unpack(job_inputs("images", "instances", "scales")),
     output:
-        f"{RUN}/{{model}}/{{task}}/steered_predictions.parquet",
+        **job_outputs("steered_predictions"),
     log:
-        f"{RUN}/logs/predict_steered/{{model}}/{{task}}.log",
+        f"{RUN}/logs/predict_steered/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_steered/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/predict_steered/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=image_folder(wc.task),
+            )
         ),
-        code=lambda wc: code("predict_steered", wc.task),
+        code=job_code("predict_steered"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_steered.py"

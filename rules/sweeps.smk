@@ -4,27 +4,27 @@
 rule predict_head_budget:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        heads=f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
+        unpack(job_inputs("images", "instances", "heads")),
     output:
-        f"{RUN}/{{model}}/{{task}}/head_budget_predictions.parquet",
+        **job_outputs("head_budget_predictions"),
     log:
-        f"{RUN}/logs/predict_head_budget/{{model}}/{{task}}.log",
+        f"{RUN}/logs/predict_head_budget/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_head_budget/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/predict_head_budget/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
-            budgets=SETTINGS.heads.budgets,
-            positions=SETTINGS.heads.positions,
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=image_folder(wc.task),
+                budgets=SETTINGS.heads.budgets,
+                positions=SETTINGS.heads.positions,
+            )
         ),
-        code=lambda wc: code("predict_head_budget", wc.task),
+        code=job_code("predict_head_budget"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_head_budget.py"
@@ -33,27 +33,27 @@ rule predict_head_budget:
 rule predict_ratio_masked:
     input:
         model_files,
-        images=task_images,
-        instances=instances,
-        ranking=f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
+        unpack(job_inputs("images", "instances", "ranking")),
     output:
-        f"{RUN}/{{model}}/{{task}}/ratio_predictions.parquet",
+        **job_outputs("ratio_predictions"),
     log:
-        f"{RUN}/logs/predict_ratio_masked/{{model}}/{{task}}.log",
+        f"{RUN}/logs/predict_ratio_masked/{JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_ratio_masked/{{model}}/{{task}}.tsv"
+        f"{RUN}/benchmarks/predict_ratio_masked/{JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=lambda wc: section(
-            model=model_section(wc.model),
-            engine=SETTINGS.engine,
-            decoding=SETTINGS.decoding,
-            image_folder=image_folder(wc.task),
-            ratios=SETTINGS.masking.ratios,
-            rankers=SWEPT_RANKERS,
+        cfg=job_params(
+            lambda wc: section(
+                model=model_section(wc.model),
+                engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
+                image_folder=image_folder(wc.task),
+                ratios=SETTINGS.masking.ratios,
+                rankers=SWEPT_RANKERS,
+            )
         ),
-        code=lambda wc: code("predict_ratio_masked", wc.task),
+        code=job_code("predict_ratio_masked"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_ratio_masked.py"

@@ -6,19 +6,21 @@ from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import GAUSSIAN_EFFECTS
 from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    cfg = snakemake.params.cfg
-    heads = artifacts.read(snakemake.input.heads, HEAD_RANKING).query("selected")
-    with kept_parts(snakemake) as parts:
-        effects = measure_neuron_effects(
-            open_evaluator(snakemake),
-            read_instances(snakemake, ("discovery",), cfg["samples"]),
-            documents=read_instances(snakemake, ("discovery",)),
-            heads=list(zip(heads["layer"].tolist(), heads["head"].tolist(), strict=True)),
-            clip=cfg["clip"],
-            idf_tokens=cfg["idf_tokens"],
-            disruption=gaussian_noise(cfg["positions"], cfg["seed"]),
-            parts=parts,
-        )
-        artifacts.write(snakemake.output[0], effects, GAUSSIAN_EFFECTS, provenance(snakemake))
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        heads = artifacts.read(job.input.heads, HEAD_RANKING).query("selected")
+        with kept_parts(job) as parts:
+            effects = measure_neuron_effects(
+                open_evaluator(job),
+                read_instances(job, ("discovery",), cfg["samples"]),
+                documents=read_instances(job, ("discovery",)),
+                heads=list(zip(heads["layer"].tolist(), heads["head"].tolist(), strict=True)),
+                clip=cfg["clip"],
+                idf_tokens=cfg["idf_tokens"],
+                disruption=gaussian_noise(cfg["positions"], cfg["seed"]),
+                parts=parts,
+            )
+            artifacts.write(job.output[0], effects, GAUSSIAN_EFFECTS, provenance(job))

@@ -11,13 +11,15 @@ from workflow_scripts.model_step import (
     read_instances,
 )
 from workflow_scripts.step import step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    cfg = snakemake.params.cfg
-    instances = read_instances(snakemake, ("discovery",), cfg["samples"])
-    with kept_parts(snakemake) as parts:
-        evaluator = open_evaluator(snakemake)
-        instances, made_by = own_share(snakemake, evaluator, instances)
-        screening = Screening(**cfg["screening"]) if cfg["screening"] else None
-        effects = measure_head_effects(evaluator, instances, cfg["positions"], parts, screening)
-        artifacts.write(snakemake.output[0], effects, HEAD_EFFECTS, made_by)
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        instances = read_instances(job, ("discovery",), cfg["samples"])
+        with kept_parts(job) as parts:
+            evaluator = open_evaluator(job)
+            instances, made_by = own_share(job, evaluator, instances)
+            screening = Screening(**cfg["screening"]) if cfg["screening"] else None
+            effects = measure_head_effects(evaluator, instances, cfg["positions"], parts, screening)
+            artifacts.write(job.output[0], effects, HEAD_EFFECTS, made_by)

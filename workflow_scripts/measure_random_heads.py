@@ -7,20 +7,22 @@ from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import RANDOM_HEAD_EFFECTS
 from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    cfg = snakemake.params.cfg
-    ranking = artifacts.read(snakemake.input.heads, HEAD_RANKING)
-    drawn = {head for seed in cfg["seeds"] for head in random_heads(ranking, seed)}
-    with kept_parts(snakemake) as parts:
-        effects = measure_neuron_effects(
-            open_evaluator(snakemake),
-            read_instances(snakemake, ("discovery",), cfg["samples"]),
-            documents=read_instances(snakemake, ("discovery",)),
-            heads=sorted(drawn),
-            clip=cfg["clip"],
-            positions=cfg["positions"],
-            idf_tokens=cfg["idf_tokens"],
-            parts=parts,
-        )
-        artifacts.write(snakemake.output[0], effects, RANDOM_HEAD_EFFECTS, provenance(snakemake))
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        ranking = artifacts.read(job.input.heads, HEAD_RANKING)
+        drawn = {head for seed in cfg["seeds"] for head in random_heads(ranking, seed)}
+        with kept_parts(job) as parts:
+            effects = measure_neuron_effects(
+                open_evaluator(job),
+                read_instances(job, ("discovery",), cfg["samples"]),
+                documents=read_instances(job, ("discovery",)),
+                heads=sorted(drawn),
+                clip=cfg["clip"],
+                positions=cfg["positions"],
+                idf_tokens=cfg["idf_tokens"],
+                parts=parts,
+            )
+            artifacts.write(job.output[0], effects, RANDOM_HEAD_EFFECTS, provenance(job))

@@ -21,13 +21,11 @@ from hones_core.schemas.agreement import RANKER_STABILITY
 from hones_core.schemas.heads import HEAD_RANKING
 from workflow_scripts.model_step import open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
+from workflow_scripts.task_jobs import task_jobs
 
-with step(snakemake):
-    cfg = snakemake.params.cfg
-    ranking = artifacts.read(snakemake.input.heads, HEAD_RANKING)
-    selected = ranking.query("selected")
-    documents = read_instances(snakemake, ("discovery",))
-    evaluator = open_evaluator(snakemake)
+
+def measurements(evaluator, documents, selected, cfg):
+    """{artifact: what measures it on some of the samples}, of all that a ranker may read."""
 
     def effects(instances, disruption):
         return measure_neuron_effects(
@@ -49,7 +47,7 @@ with step(snakemake):
         choice = cfg["qrnca"]
         return measure_qrnca(evaluator, instances, choice["steps"], choice["threshold"])
 
-    known = {
+    return {
         "neuron_effects": partial(effects, disruption=mean_replacement(cfg["positions"])),
         "gaussian_effects": partial(
             effects, disruption=gaussian_noise(cfg["positions"], cfg["seed"])
@@ -64,16 +62,24 @@ with step(snakemake):
             evaluator, instances, cfg["llm_knowledge"]["variance"]
         ),
     }
-    needed = artifacts_for(cfg["rankers"])
-    stability = measure_stability(
-        divide(read_instances(snakemake, ("discovery",), cfg["samples"]), cfg["parts"], 0),
-        {name: measure for name, measure in known.items() if name in needed},
-        ranking,
-        cfg["rankers"],
-        cfg["top_ratio"],
-        cfg["draws"],
-        cfg["clip"],
-        cfg["seed"],
-        Options(**cfg["options"]),
-    )
-    artifacts.write(snakemake.output[0], stability, RANKER_STABILITY, provenance(snakemake))
+
+
+with step(snakemake):
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        ranking = artifacts.read(job.input.heads, HEAD_RANKING)
+        documents = read_instances(job, ("discovery",))
+        known = measurements(open_evaluator(job), documents, ranking.query("selected"), cfg)
+        needed = artifacts_for(cfg["rankers"])
+        stability = measure_stability(
+            divide(read_instances(job, ("discovery",), cfg["samples"]), cfg["parts"], 0),
+            {name: measure for name, measure in known.items() if name in needed},
+            ranking,
+            cfg["rankers"],
+            cfg["top_ratio"],
+            cfg["draws"],
+            cfg["clip"],
+            cfg["seed"],
+            Options(**cfg["options"]),
+        )
+        artifacts.write(job.output[0], stability, RANKER_STABILITY, provenance(job))

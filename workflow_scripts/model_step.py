@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hones_core.engine.ready import require_ready
 from hones_core.engine.selfcheck import check_model
 from hones_core.engine.sizing import plan_evaluator
 from hones_core.models import load_model
+from hones_core.models.adapter import Adapter
 from hones_core.models.loading import computing_names
 from hones_core.partial import Parts, input_state
 from hones_core.schemas.benchmark import INSTANCES
@@ -43,12 +45,8 @@ def open_evaluator(
     model = dict(cfg["model"])
     batch_size = model.pop("batch_size")
     engine = cfg.get("engine", {})
-    ready = ("path", "family", "dtype", "device", "revision")
-    require_ready(**{name: model[name] for name in ready})
-    adapter = load_model(**model)
-    check_model(adapter, engine.get("path", "fast"))
     evaluator = Evaluator(
-        adapter,
+        _checked_model(tuple(model.items()), engine.get("path", "fast")),
         task or snakemake.wildcards.task,
         cfg["image_folder"],
         batch_size or 1,
@@ -68,6 +66,16 @@ def open_evaluator(
         decode_rows=engine.get("decode_rows"),
     )
     return evaluator
+
+
+@lru_cache(maxsize=1)  # a job's tasks share the model
+def _checked_model(model: tuple[tuple[str, Any], ...], engine_path: str) -> Adapter:
+    values = dict(model)
+    ready = ("path", "family", "dtype", "device", "revision")
+    require_ready(**{name: values[name] for name in ready})
+    adapter = load_model(**values)
+    check_model(adapter, engine_path)
+    return adapter
 
 
 def read_instances(

@@ -11,23 +11,25 @@ from workflow_scripts.model_step import (
     read_instances,
 )
 from workflow_scripts.step import step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    cfg = snakemake.params.cfg
-    instances = read_instances(snakemake, ("development", "test"))
-    evaluator = open_evaluator(snakemake)
-    instances, made_by = own_share(snakemake, evaluator, instances)
-    sets = group_sets(
-        artifacts.read(snakemake.input.groups, OVERLAP_GROUPS),
-        snakemake.wildcards.task,
-        cfg["tasks"],
-        shape=(evaluator.adapter.n_layers, evaluator.adapter.n_neurons),
-        random_trials=cfg["random_trials"],
-        random_control=cfg["random_control"],
-        seed=cfg["seed"],
-    )
-    with kept_parts(snakemake) as parts:
-        predictions = predict_masked(evaluator, instances, sets, ("group", "trial"), parts)
-        split = {instance.instance_id: instance.split for instance in instances}
-        predictions["split"] = predictions["instance_id"].map(split)
-        artifacts.write(snakemake.output[0], predictions, GROUP_PREDICTIONS, made_by)
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        instances = read_instances(job, ("development", "test"))
+        evaluator = open_evaluator(job)
+        instances, made_by = own_share(job, evaluator, instances)
+        sets = group_sets(
+            artifacts.read(job.input.groups, OVERLAP_GROUPS),
+            job.wildcards.task,
+            cfg["tasks"],
+            shape=(evaluator.adapter.n_layers, evaluator.adapter.n_neurons),
+            random_trials=cfg["random_trials"],
+            random_control=cfg["random_control"],
+            seed=cfg["seed"],
+        )
+        with kept_parts(job) as parts:
+            predictions = predict_masked(evaluator, instances, sets, ("group", "trial"), parts)
+            split = {instance.instance_id: instance.split for instance in instances}
+            predictions["split"] = predictions["instance_id"].map(split)
+            artifacts.write(job.output[0], predictions, GROUP_PREDICTIONS, made_by)

@@ -6,14 +6,14 @@ from hones_core.schemas.sweeps import HEAD_BUDGET_PREDICTIONS
 from hones_core.sweeps import predict_head_budget
 from workflow_scripts.model_step import open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    cfg = snakemake.params.cfg
-    ranking = artifacts.read(snakemake.input.heads, HEAD_RANKING)
-    instances = read_instances(snakemake, ("development",))
-    predictions = predict_head_budget(
-        open_evaluator(snakemake), instances, ranking, cfg["budgets"], cfg["positions"]
-    )
-    artifacts.write(
-        snakemake.output[0], predictions, HEAD_BUDGET_PREDICTIONS, provenance(snakemake)
-    )
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        ranking = artifacts.read(job.input.heads, HEAD_RANKING)
+        instances = read_instances(job, ("development",))
+        predictions = predict_head_budget(
+            open_evaluator(job), instances, ranking, cfg["budgets"], cfg["positions"]
+        )
+        artifacts.write(job.output[0], predictions, HEAD_BUDGET_PREDICTIONS, provenance(job))

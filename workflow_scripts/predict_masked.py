@@ -12,15 +12,17 @@ from workflow_scripts.model_step import (
     read_instances,
 )
 from workflow_scripts.step import step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    ranking = artifacts.read(snakemake.input.ranking, NEURON_RANKING)
-    ratio = snakemake.params.cfg["top_ratio"]
-    orders = ranking[["ranker", "seed"]].drop_duplicates().itertuples(index=False)
-    sets = {(ranker, seed): top_set(ranking, ranker, ratio, seed) for ranker, seed in orders}
-    instances = read_instances(snakemake, ("test",))
-    with kept_parts(snakemake) as parts:
-        evaluator = open_evaluator(snakemake)
-        instances, made_by = own_share(snakemake, evaluator, instances)
-        predictions = predict_masked(evaluator, instances, sets, ("ranker", "seed"), parts)
-        artifacts.write(snakemake.output[0], predictions, MASKED_PREDICTIONS, made_by)
+    for job in task_jobs(snakemake):
+        ranking = artifacts.read(job.input.ranking, NEURON_RANKING)
+        ratio = job.params.cfg["top_ratio"]
+        orders = ranking[["ranker", "seed"]].drop_duplicates().itertuples(index=False)
+        sets = {(ranker, seed): top_set(ranking, ranker, ratio, seed) for ranker, seed in orders}
+        instances = read_instances(job, ("test",))
+        with kept_parts(job) as parts:
+            evaluator = open_evaluator(job)
+            instances, made_by = own_share(job, evaluator, instances)
+            predictions = predict_masked(evaluator, instances, sets, ("ranker", "seed"), parts)
+            artifacts.write(job.output[0], predictions, MASKED_PREDICTIONS, made_by)

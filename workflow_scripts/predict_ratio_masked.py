@@ -6,12 +6,14 @@ from hones_core.schemas.sweeps import RATIO_PREDICTIONS
 from hones_core.sweeps import predict_ratio_masked
 from workflow_scripts.model_step import open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
+from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
-    cfg = snakemake.params.cfg
-    ranking = artifacts.read(snakemake.input.ranking, NEURON_RANKING)
-    instances = read_instances(snakemake, ("development",))
-    predictions = predict_ratio_masked(
-        open_evaluator(snakemake), instances, ranking, cfg["rankers"], cfg["ratios"]
-    )
-    artifacts.write(snakemake.output[0], predictions, RATIO_PREDICTIONS, provenance(snakemake))
+    for job in task_jobs(snakemake):
+        cfg = job.params.cfg
+        ranking = artifacts.read(job.input.ranking, NEURON_RANKING)
+        instances = read_instances(job, ("development",))
+        predictions = predict_ratio_masked(
+            open_evaluator(job), instances, ranking, cfg["rankers"], cfg["ratios"]
+        )
+        artifacts.write(job.output[0], predictions, RATIO_PREDICTIONS, provenance(job))
