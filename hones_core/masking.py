@@ -66,16 +66,29 @@ def predict_masked(
     sets: dict[tuple, NeuronSet],
     label_columns: Sequence[str],
     parts: Parts | None = None,
+    unchanged: tuple | None = None,
 ) -> pd.DataFrame:
     """Predictions with each set of neurons at zero, one row per set and instance.
 
-    The parts of a set's label go to `label_columns`, in that order. An empty set is not run: it
-    has no effect and is reported as empty by the tables. `parts` as in `outcomes_under`.
+    The parts of a set's label go to `label_columns`, in that order. Labels of the same neurons are
+    run once. An empty set is not run: it has no effect and is reported as empty by the tables. A
+    label `unchanged` adds the model without any mask. `parts` as in `outcomes_under`.
     """
-    interventions = {label: ZeroNeurons.of(neurons) for label, neurons in sets.items() if neurons}
-    results = outcomes_under(evaluator, instances, interventions, parts=parts)
+    labels: dict[NeuronSet, list[tuple]] = {}
+    for label, neurons in sets.items():
+        if neurons:
+            labels.setdefault(neurons, []).append(label)
+    if unchanged is not None:
+        labels[frozenset()] = [unchanged]
+    interventions = {
+        same[0]: ZeroNeurons.of(neurons) if neurons else None for neurons, same in labels.items()
+    }
+    alike = {same[0]: (neurons, same) for neurons, same in labels.items()}
     rows = [
-        (*label, len(sets[label]), *prediction_row(outcome).values()) for label, outcome in results
+        (*label, len(neurons), *prediction_row(outcome).values())
+        for first, outcome in outcomes_under(evaluator, instances, interventions, parts=parts)
+        for neurons, same in [alike[first]]
+        for label in same
     ]
     return pd.DataFrame(rows, columns=[*label_columns, "n_neurons", *PREDICTION_COLUMNS])
 

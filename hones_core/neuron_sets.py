@@ -90,24 +90,76 @@ def group_sets(
     return sets
 
 
+SELECTIVITY_KINDS = ("top", "specific", "dominant")
+
+
+def source_sets(
+    groups: pd.DataFrame, dominant: pd.DataFrame, tasks: Sequence[str]
+) -> dict[tuple[str, str], NeuronSet]:
+    """What the selectivity matrix silences: {(task, kind): neurons}, empty sets included.
+
+    Of each task its whole top set, the neurons that are in no other task's, and its dominant
+    group. `groups` and `dominant` are the OVERLAP_GROUPS and DOMINANT_GROUPS artifacts.
+    """
+    chosen = dominant.set_index("task")["group"]
+    sets: dict[tuple[str, str], NeuronSet] = {}
+    for task in tasks:
+        own = [members(groups, group) for group in groups_with(task, tasks)]
+        sets[task, "top"] = frozenset().union(*own)
+        sets[task, "specific"] = members(groups, task)
+        sets[task, "dominant"] = members(groups, chosen[task]) if chosen[task] else frozenset()
+    return sets
+
+
+def selectivity_sets(
+    sets: dict[tuple[str, str], NeuronSet],
+    shape: tuple[int, int],
+    random_trials: int,
+    random_control: str,
+    seed: int,
+) -> dict[tuple[str, str, int], NeuronSet]:
+    """The sets to mask for every task: {(source task, kind, trial): neurons}, empty ones left out.
+
+    Trial -1 is the set itself. Its random controls, from 0, lie outside every one of `sets`, so
+    that uniform controls of the same size can be the same set and need to be run only once.
+    """
+    important = frozenset().union(*sets.values())
+    found: dict[tuple[str, str, int], NeuronSet] = {}
+    for (task, kind), neurons in sets.items():
+        if not neurons:
+            continue
+        found[task, kind, -1] = neurons
+        for trial in range(random_trials):
+            name = (len(neurons),) if random_control == "uniform" else (task, kind)
+            key = (seed, "selectivity", *name, trial)
+            found[task, kind, trial] = random_set(neurons, *shape, random_control, key, important)
+    return found
+
+
 def random_set(
-    like: NeuronSet, n_layers: int, n_neurons: int, control: str, key: Sequence[int | str]
+    like: NeuronSet,
+    n_layers: int,
+    n_neurons: int,
+    control: str,
+    key: Sequence[int | str],
+    avoid: NeuronSet = frozenset(),
 ) -> NeuronSet:
-    """A random set of the same size as `like` and disjoint from it.
+    """A random set of the same size as `like` and disjoint from it and from `avoid`.
 
     `control` is 'uniform' over all neurons or 'layer_matched' (as many from each layer); `key`
     (seed, names, trial number) determines the draw. Raises ValueError for another control, or if
     too few neurons are left.
     """
+    avoid = avoid | like
     if control not in RANDOM_CONTROLS:
         raise ValueError(f"unknown random control {control!r}; known: {RANDOM_CONTROLS}")
     generator = np.random.default_rng([_as_int(part) for part in key])
     if control == "uniform":
-        return frozenset(_draw(range(n_layers), n_neurons, like, len(like), generator))
+        return frozenset(_draw(range(n_layers), n_neurons, avoid, len(like), generator))
     chosen: list[tuple[int, int]] = []
     for layer in sorted({layer for layer, _ in like}):
         size = sum(1 for other, _ in like if other == layer)
-        chosen += _draw([layer], n_neurons, like, size, generator)
+        chosen += _draw([layer], n_neurons, avoid, size, generator)
     return frozenset(chosen)
 
 

@@ -386,6 +386,12 @@ class Groups(Section):
         description="where random sets are drawn from"
     )
     select_on: SplitName = Field(description="split that chooses the dominant group")
+    selectivity_trials: NotNegative = Field(
+        description="random sets beside each set of the selectivity matrix"
+    )
+    ood_sets: tuple[Literal["gqa", "textvqa", "flickr30k_caption", "flickr30k_retrieval"], ...] = (
+        Field(description="out-of-distribution sets on which the groups are masked; []: none")
+    )
 
 
 class Steering(Section):

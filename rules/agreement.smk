@@ -49,9 +49,9 @@ rule measure_stability:
     output:
         **job_outputs("ranker_stability"),
     log:
-        f"{RUN}/logs/measure_stability/{JOB}.log",
+        f"{RUN}/logs/measure_stability/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_stability/{JOB}.tsv"
+        f"{RUN}/benchmarks/measure_stability/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:

@@ -42,7 +42,14 @@ TABLES = [
     "ratio_drop",
     "ranker_agreement",
     "stability",
+    "selectivity",
+    "selectivity_index",
+    "selectivity_by_kind",
 ]
+if "caption" in SETTINGS.tasks:
+    TABLES.append("text_erasure")
+if SETTINGS.groups.ood_sets:
+    TABLES.append("ood_group_drop")
 # Beside HONES the random order, if both are ranked.
 SWEPT_RANKERS = [
     name for name in ("hones", "random") if name in SETTINGS.neurons.rankers
@@ -56,6 +63,7 @@ FIGURES = [
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
+    "selectivity",
 ]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
@@ -65,8 +73,7 @@ HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
 MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
 # A job that runs a model takes one task or, in turn, all of them.
 PER_MODEL = SETTINGS.jobs == "per_model"
-JOB = "{model}" if PER_MODEL else f"{{model}}{os.sep}{{task}}"
-APART = [task for task in TASKS if task not in JOINT_TASKS]
+APART = ("task", [task for task in TASKS if task not in JOINT_TASKS])
 SHIFTED_TOY = OOD.toy_scenes is not None
 
 
@@ -171,64 +178,89 @@ def instance_sources(wildcards):
     return {}
 
 
-# What a job that runs a model may read of each of its tasks; {model} and {task} are filled in.
+def ood_images(wildcards):
+    """The image folder of a set's data set."""
+    folder = getattr(OOD, OOD_SETS[wildcards.ood_set].dataset).image_folder
+    return folder if SHIFTED_TOY else existing(folder)
+
+
+# What a job that runs a model works on: the values of a wildcard, and where their artifacts lie.
+EVERY_TASK = ("task", TASKS)
+EVERY_OOD_SET = ("ood_set", list(SETTINGS.groups.ood_sets))
+JOB_FOLDERS = {"task": "{task}", "ood_set": f"ood{os.sep}{{ood_set}}"}
+
+# What such a job may read for each value.
 JOB_INPUTS = {
+    "images": task_images,
     "instances": f"{RUN}/benchmark/instances/{{task}}.parquet",
     "heads": f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
     "ranking": f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
     "groups": f"{RUN}/{{model}}/overlap_groups.parquet",
     "dominant": f"{RUN}/{{model}}/dominant_groups.parquet",
     "scales": f"{RUN}/{{model}}/{{task}}/steering_scales.parquet",
+    "ood_images": ood_images,
+    "ood_instances": f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
 }
 
 
-def job_tasks(wildcards, tasks=TASKS):
-    """The job's tasks, each with its model, as the wildcards of a job of its own would be."""
-    chosen = tasks if PER_MODEL else [wildcards.task]
-    return [SimpleNamespace(model=wildcards.model, task=task) for task in chosen]
+def job_name(wildcard="task"):
+    """What a job's log and benchmark are named by."""
+    return "{model}" if PER_MODEL else f"{{model}}{os.sep}{JOB_FOLDERS[wildcard]}"
 
 
-def job_inputs(*names, tasks=TASKS):
-    """What the job reads of each of its tasks, as {name}_{task}: names of JOB_INPUTS, or images."""
-
-    def files(wildcards):
-        return {
-            f"{name}_{one.task}": (
-                task_images(one)
-                if name == "images"
-                else JOB_INPUTS[name].format(model=one.model, task=one.task)
-            )
-            for one in job_tasks(wildcards, tasks)
-            for name in names
-        }
-
-    return files
-
-
-def job_outputs(*artifacts, tasks=TASKS, shard=""):
-    """The job's artifacts: {artifact}_{task} of each of its tasks, or {artifact} of its only one."""
-    if not PER_MODEL:
-        return {
-            name: f"{RUN}/{{model}}/{{task}}/{name}{shard}.parquet"
-            for name in artifacts
-        }
+def job_values(wildcards, over):
+    """Each value the job works on, with its model, as the wildcards of a job of its own would be."""
+    wildcard, values = over
+    chosen = values if PER_MODEL else [wildcards[wildcard]]
     return {
-        f"{name}_{task}": f"{RUN}/{{model}}/{task}/{name}{shard}.parquet"
-        for name in artifacts
-        for task in tasks
+        value: SimpleNamespace(model=wildcards.model, **{wildcard: value})
+        for value in chosen
     }
 
 
-def job_params(make, tasks=TASKS):
-    """{task: what its part of the job depends on}."""
+def job_inputs(*names, over=EVERY_TASK):
+    """What the job reads for each of its values, as {name}_{value}."""
+
+    def path(name, one):
+        source = JOB_INPUTS[name]
+        return source(one) if callable(source) else source.format(**vars(one))
+
     return lambda wildcards: {
-        one.task: make(one) for one in job_tasks(wildcards, tasks)
+        f"{name}_{value}": path(name, one)
+        for value, one in job_values(wildcards, over).items()
+        for name in names
     }
 
 
-def job_code(script, tasks=TASKS):
-    """{task: digest of the code that its part of the job runs}."""
-    return job_params(lambda one: code(script, one.task), tasks)
+def job_outputs(*artifacts, over=EVERY_TASK, shard=""):
+    """The job's artifacts: {artifact}_{value} of each value, or {artifact} of its only one."""
+    wildcard, values = over
+    pattern = f"{RUN}/{{model}}/{JOB_FOLDERS[wildcard]}"
+    if not PER_MODEL:
+        return {name: f"{pattern}/{name}{shard}.parquet" for name in artifacts}
+    return {
+        f"{name}_{value}": pattern.replace(f"{{{wildcard}}}", value)
+        + f"/{name}{shard}.parquet"
+        for name in artifacts
+        for value in values
+    }
+
+
+def job_params(make, over=EVERY_TASK):
+    """{value: what its part of the job depends on}."""
+    return lambda wildcards: {
+        value: make(one) for value, one in job_values(wildcards, over).items()
+    }
+
+
+def job_code(script, over=EVERY_TASK):
+    """{value: digest of the code that its part of the job runs}; only its own task's module."""
+
+    def digest(one):
+        task = OOD_SETS[one.ood_set].task if hasattr(one, "ood_set") else one.task
+        return code(script, task)
+
+    return job_params(digest, over)
 
 
 def rankers_of(wildcards):
@@ -288,6 +320,25 @@ def neuron_effects_section(wildcards):
         clip=SETTINGS.neurons.clip,
         idf_tokens=SETTINGS.neurons.idf_tokens,
     )
+
+
+def groups_section(model, folder):
+    """What predictions with overlap groups and random sets silenced depend on."""
+    return section(
+        model=model_section(model),
+        engine=SETTINGS.engine,
+        decoding=SETTINGS.decoding,
+        image_folder=folder,
+        tasks=TASKS,
+        random_trials=SETTINGS.groups.random_trials,
+        random_control=SETTINGS.groups.random_control,
+        seed=SETTINGS.seed,
+    )
+
+
+def erased_images(wildcards):
+    """The folders of the images without their texts."""
+    return shards("text_erased_images")
 
 
 def stability_section(wildcards):
@@ -395,9 +446,3 @@ def ood_instance_sources(wildcards):
     if ood_set.task == "retrieval":
         sources["pools"] = f"{RUN}/benchmark/ood/retrieval_pools.parquet"
     return sources
-
-
-def ood_images(wildcards):
-    """The image folder of a set's data set."""
-    folder = getattr(OOD, OOD_SETS[wildcards.ood_set].dataset).image_folder
-    return folder if SHIFTED_TOY else existing(folder)

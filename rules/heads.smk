@@ -8,9 +8,9 @@ rule predict_base:
     output:
         **job_outputs("base_predictions"),
     log:
-        f"{RUN}/logs/predict_base/{JOB}.log",
+        f"{RUN}/logs/predict_base/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_base/{JOB}.tsv"
+        f"{RUN}/benchmarks/predict_base/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -28,18 +28,18 @@ rule predict_base:
         "../workflow_scripts/predict_base.py"
 
 
-if APART:
+if APART[1]:
 
     rule measure_head_effects:
         input:
             model_files,
-            unpack(job_inputs("images", "instances", tasks=APART)),
+            unpack(job_inputs("images", "instances", over=APART)),
         output:
-            **job_outputs("head_effects", tasks=APART, shard=HEADS_JOB),
+            **job_outputs("head_effects", over=APART, shard=HEADS_JOB),
         log:
-            f"{RUN}/logs/measure_head_effects/{JOB}{HEADS_JOB}.log",
+            f"{RUN}/logs/measure_head_effects/{job_name()}{HEADS_JOB}.log",
         benchmark:
-            f"{RUN}/benchmarks/measure_head_effects/{JOB}{HEADS_JOB}.tsv"
+            f"{RUN}/benchmarks/measure_head_effects/{job_name()}{HEADS_JOB}.tsv"
         wildcard_constraints:
             task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
         conda:
@@ -55,10 +55,10 @@ if APART:
                     positions=SETTINGS.heads.positions,
                     screening=head_screening(wc.model),
                 ),
-                tasks=APART,
+                over=APART,
             ),
             shards=SETTINGS.heads.shards,
-            code=job_code("measure_head_effects", tasks=APART),
+            code=job_code("measure_head_effects", over=APART),
             env=versions(*MODEL_PACKAGES),
         script:
             "../workflow_scripts/measure_head_effects.py"

@@ -8,9 +8,9 @@ rule predict_masked:
     output:
         **job_outputs("masked_predictions", shard=MASKING_JOB),
     log:
-        f"{RUN}/logs/predict_masked/{JOB}{MASKING_JOB}.log",
+        f"{RUN}/logs/predict_masked/{job_name()}{MASKING_JOB}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_masked/{JOB}{MASKING_JOB}.tsv"
+        f"{RUN}/benchmarks/predict_masked/{job_name()}{MASKING_JOB}.tsv"
     conda:
         "../envs/hones.yaml"
     params:

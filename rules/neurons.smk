@@ -8,9 +8,9 @@ rule measure_neuron_effects:
     output:
         **job_outputs("neuron_effects"),
     log:
-        f"{RUN}/logs/measure_neuron_effects/{JOB}.log",
+        f"{RUN}/logs/measure_neuron_effects/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_neuron_effects/{JOB}.tsv"
+        f"{RUN}/benchmarks/measure_neuron_effects/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -28,9 +28,9 @@ rule measure_activations:
     output:
         **job_outputs("activation_statistics"),
     log:
-        f"{RUN}/logs/measure_activations/{JOB}.log",
+        f"{RUN}/logs/measure_activations/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_activations/{JOB}.tsv"
+        f"{RUN}/benchmarks/measure_activations/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:

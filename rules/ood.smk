@@ -116,8 +116,7 @@ rule build_ood_instances:
     input:
         unpack(ood_instance_sources),
     output:
-        instances=f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
-        splits=f"{RUN}/benchmark/ood/splits/{{ood_set}}.parquet",
+        f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
     log:
         f"{RUN}/logs/build_ood_instances/{{ood_set}}.log",
     benchmark:
@@ -125,13 +124,31 @@ rule build_ood_instances:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=section(
-            tuning_fraction=OOD.tuning_fraction, repeats=OOD.repeats, seed=OOD.seed
-        ),
         code=code("build_ood_instances"),
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/build_ood_instances.py"
+
+
+rule build_ood_splits:
+    input:
+        instances=f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
+    output:
+        f"{RUN}/benchmark/ood/splits/{{ood_set}}.parquet",
+    log:
+        f"{RUN}/logs/build_ood_splits/{{ood_set}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/build_ood_splits/{{ood_set}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            tuning_fraction=OOD.tuning_fraction, repeats=OOD.repeats, seed=OOD.seed
+        ),
+        code=code("build_ood_splits"),
+        env=versions(*TABLE_PACKAGES),
+    script:
+        "../workflow_scripts/build_ood_splits.py"
 
 
 rule predict_ood:
@@ -158,3 +175,62 @@ rule predict_ood:
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_ood.py"
+
+
+if EVERY_OOD_SET[1]:
+
+    rule predict_ood_groups:
+        input:
+            model_files,
+            unpack(
+                job_inputs("ood_images", "ood_instances", "groups", over=EVERY_OOD_SET)
+            ),
+        output:
+            **job_outputs("ood_group_predictions", over=EVERY_OOD_SET),
+        log:
+            f"{RUN}/logs/predict_ood_groups/{job_name('ood_set')}.log",
+        benchmark:
+            f"{RUN}/benchmarks/predict_ood_groups/{job_name('ood_set')}.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            cfg=job_params(
+                lambda wc: groups_section(
+                    wc.model, getattr(OOD, OOD_SETS[wc.ood_set].dataset).image_folder
+                ),
+                over=EVERY_OOD_SET,
+            ),
+            code=job_code("predict_ood_groups", over=EVERY_OOD_SET),
+            env=versions(*MODEL_PACKAGES),
+        script:
+            "../workflow_scripts/predict_ood_groups.py"
+
+    rule tabulate_ood_groups:
+        input:
+            predictions=expand(
+                f"{RUN}/{{model}}/ood/{{ood_set}}/ood_group_predictions.parquet",
+                model=MODELS,
+                ood_set=EVERY_OOD_SET[1],
+            ),
+            groups=per_model("overlap_groups"),
+            paper=f"{PAPER}/ood_group_drop_percent.csv",
+        output:
+            expand(f"{RUN}/tables/ood_group_drop.{{format}}", format=FORMATS),
+        log:
+            f"{RUN}/logs/tabulate_ood_groups.log",
+        benchmark:
+            f"{RUN}/benchmarks/tabulate_ood_groups.tsv"
+        conda:
+            "../envs/hones.yaml"
+        params:
+            cfg=section(
+                tasks=TASKS,
+                compare_with=dict.fromkeys(MODELS),
+                ood_sets=EVERY_OOD_SET[1],
+                bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
+                seed=SETTINGS.seed,
+            ),
+            code=code("tabulate_ood_groups"),
+            env=versions(*TABLE_PACKAGES),
+        script:
+            "../workflow_scripts/tabulate_ood_groups.py"

@@ -8,9 +8,9 @@ rule measure_random_heads:
     output:
         **job_outputs("random_head_effects"),
     log:
-        f"{RUN}/logs/measure_random_heads/{JOB}.log",
+        f"{RUN}/logs/measure_random_heads/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_random_heads/{JOB}.tsv"
+        f"{RUN}/benchmarks/measure_random_heads/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -32,9 +32,9 @@ rule measure_gaussian_heads:
     output:
         **job_outputs("gaussian_effects"),
     log:
-        f"{RUN}/logs/measure_gaussian_heads/{JOB}.log",
+        f"{RUN}/logs/measure_gaussian_heads/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/measure_gaussian_heads/{JOB}.tsv"
+        f"{RUN}/benchmarks/measure_gaussian_heads/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:

@@ -8,9 +8,9 @@ rule learn_steering_scales:
     output:
         **job_outputs("steering_scales", "steering_curve"),
     log:
-        f"{RUN}/logs/learn_steering_scales/{JOB}.log",
+        f"{RUN}/logs/learn_steering_scales/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/learn_steering_scales/{JOB}.tsv"
+        f"{RUN}/benchmarks/learn_steering_scales/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -36,9 +36,9 @@ rule predict_steered:
     output:
         **job_outputs("steered_predictions"),
     log:
-        f"{RUN}/logs/predict_steered/{JOB}.log",
+        f"{RUN}/logs/predict_steered/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_steered/{JOB}.tsv"
+        f"{RUN}/benchmarks/predict_steered/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:

@@ -8,9 +8,9 @@ rule predict_head_budget:
     output:
         **job_outputs("head_budget_predictions"),
     log:
-        f"{RUN}/logs/predict_head_budget/{JOB}.log",
+        f"{RUN}/logs/predict_head_budget/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_head_budget/{JOB}.tsv"
+        f"{RUN}/benchmarks/predict_head_budget/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:
@@ -37,9 +37,9 @@ rule predict_ratio_masked:
     output:
         **job_outputs("ratio_predictions"),
     log:
-        f"{RUN}/logs/predict_ratio_masked/{JOB}.log",
+        f"{RUN}/logs/predict_ratio_masked/{job_name()}.log",
     benchmark:
-        f"{RUN}/benchmarks/predict_ratio_masked/{JOB}.tsv"
+        f"{RUN}/benchmarks/predict_ratio_masked/{job_name()}.tsv"
     conda:
         "../envs/hones.yaml"
     params:

@@ -13,7 +13,15 @@ from workflow_support import (
 )
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
-TABLES_AND_FIGURES = {"tabulate_groups", "plot_group_drop", "tabulate_steering"}
+TABLES_AND_FIGURES = {
+    "tabulate_groups",
+    "plot_group_drop",
+    "tabulate_steering",
+    "tabulate_selectivity",
+    "plot_selectivity",
+    "tabulate_text_erasure",
+    "tabulate_ood_groups",
+}
 
 TOKEN_LEVEL_STEPS = (
     "measure_dla",
@@ -28,11 +36,13 @@ STABILITY = {"tabulate_stability"} | {f"measure_stability/{task}" for task in TA
 EFFICIENCY = {"measure_efficiency/vqa", "tabulate_efficiency"}
 
 # Not part of the default target.
-ON_DEMAND = ("ood_benchmark", "results/toy/benchmark/text_erased_images.parquet")
+ON_DEMAND = ("ood_benchmark",)
 
 # From the membership of the top sets on, all tasks depend on each other.
 AFTER_TOP_SETS = (
     {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES}
+    | {"predict_text_erased", "predict_ood_groups"}
+    | {f"predict_selectivity/{task}" for task in TASKS}
     | {f"predict_group_masked/{task}" for task in TASKS}
     | {f"learn_steering_scales/{task}" for task in TASKS}
     | {f"predict_steered/{task}" for task in TASKS}
@@ -61,7 +71,10 @@ def ranked_and_masked(*tasks: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory):
+    """One job a task: what a task does not need is then not run again with it."""
     project = copy_project(tmp_path_factory.mktemp("project"))
+    config = project / "config.yaml"
+    config.write_text(config.read_text().replace("jobs: per_model ", "jobs: per_task "))
     pretend_complete(project, "all", *ON_DEMAND)
     return project
 
@@ -177,9 +190,8 @@ def test_what_a_retrieval_candidate_is_re_runs_retrieval(complete, edit):
     }
 
 
-def test_other_data_sets_and_downloads_re_run_nothing_of_the_main_run(complete, edit):
+def test_divisions_of_other_data_sets_and_downloads_re_run_nothing_of_the_main_run(complete, edit):
     edit("config.yaml", "tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ")
-    edit("config.yaml", "n_images: 120 ", "n_images: 110 ")
     edit("config.yaml", "folder: data/coco ", "folder: data/elsewhere ")
     assert planned(complete) == set()
 
@@ -187,11 +199,12 @@ def test_other_data_sets_and_downloads_re_run_nothing_of_the_main_run(complete, 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ", {"build_ood_instances"}),
+        ("tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ", {"build_ood_splits"}),
         (
             "n_queries: 34 ",
             "n_queries: 30 ",
-            {"mine_ood_pools", "tabulate_ood_false_negatives", "build_ood_instances"},
+            {"mine_ood_pools", "tabulate_ood_false_negatives"}
+            | {"build_ood_instances", "build_ood_splits"},
         ),
         ("colour: [0, 0, 255]", "colour: [255, 0, 0]", set()),
     ],
@@ -228,6 +241,13 @@ def test_the_number_of_resamples_re_runs_no_model(complete, edit):
     assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES, *SWEEPS}
 
 
+def test_other_data_re_runs_what_looks_at_it(complete, edit):
+    edit("config.yaml", "n_images: 120 ", "n_images: 110 ")
+    made = {"draw_shifted_scenes", "build_ood_items", "embed_ood_captions", "mine_ood_pools"}
+    shown = {"build_ood_instances", "predict_ood_groups", "tabulate_ood_groups"}
+    assert planned(complete) == made | shown
+
+
 def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):
     edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
     assert planned(complete) == {"planted_recovery"}
@@ -238,6 +258,13 @@ def test_steering_values_re_run_steering_only(complete, edit):
     assert planned(complete) == {"tabulate_steering"} | {
         f"{step}/{task}" for step in ("learn_steering_scales", "predict_steered") for task in TASKS
     }
+
+
+def test_a_job_for_all_tasks_of_a_model_names_each_task_s_files_and_parameters(complete, edit):
+    edit("config.yaml", "jobs: per_task ", "jobs: per_model ")
+    jobs = planned(complete)
+    assert "predict_base" in jobs and "rank_heads/ocr" in jobs
+    assert not {"predict_base/ocr", "draw_toy_scenes", "build_instances/ocr"} & jobs
 
 
 HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}

@@ -1,4 +1,4 @@
-"""The tasks of a job that runs a model: one, or all in turn (`jobs` in the configuration)."""
+"""What a job that runs a model works on: one task, or all in turn (`jobs` in the configuration)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,33 +28,38 @@ class TaskJob:
 
 
 def task_jobs(snakemake: Any) -> Iterator[TaskJob]:
-    """Each of the job's tasks, as if it were its only one: the artifacts are the same either way.
+    """Each of the job's tasks, as if it were its only one: artifacts are the same either way."""
+    return jobs_of(snakemake, "task")
 
-    The job's params `cfg` and `code` are {task: value}; its files are named {name}_{task}, or
-    just {name} if there is one task, or have no name if all tasks read them.
+
+def jobs_of(snakemake: Any, wildcard: str) -> Iterator[TaskJob]:
+    """Each value of the wildcard that the job takes in turn, as if it were its only one.
+
+    The job's params `cfg` and `code` are {value: ...}; its files are named {name}_{value}, or just
+    {name} if there is one value, or have no name if all values read them.
     """
-    for task, cfg in snakemake.params.cfg.items():
-        others = [other for other in snakemake.params.cfg if other != task]
-        own = {"cfg": cfg, "code": snakemake.params.code[task]}
+    for value, cfg in snakemake.params.cfg.items():
+        others = [other for other in snakemake.params.cfg if other != value]
+        own = {"cfg": cfg, "code": snakemake.params.code[value]}
         yield TaskJob(
             snakemake.rule,
             snakemake.threads,
-            Named(snakemake.wildcards.items(), task=task),
-            _files(snakemake.input, task, others),
-            _files(snakemake.output, task, others),
+            Named(snakemake.wildcards.items(), **{wildcard: value}),
+            _files(snakemake.input, value, others),
+            _files(snakemake.output, value, others),
             Named(snakemake.params.items(), **own),
         )
 
 
-def _files(files: Any, task: str, others: list[str]) -> Files:
-    """The task's files by their names without the task, and those that have no name."""
+def _files(files: Any, value: str, others: list[str]) -> Files:
+    """The value's files by their names without it, and those that have no name."""
     endings = tuple(f"_{other}" for other in others)
     own, foreign = {}, set()
     for name, paths in files.items():
         if name.endswith(endings):
             foreign.update([paths] if isinstance(paths, str) else paths)
         else:
-            own[name.removesuffix(f"_{task}")] = paths
+            own[name.removesuffix(f"_{value}")] = paths
     for paths in own.values():  # such as photographs, which several tasks show
         foreign.difference_update([paths] if isinstance(paths, str) else paths)
     found = Files(path for path in files if path not in foreign)

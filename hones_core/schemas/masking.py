@@ -73,3 +73,40 @@ DOMINANT_GROUPS = Schema(
         Column("relative_drop", "float64", "percent", "drop on the selecting split", nan=True),
     ),
 )
+
+SELECTIVITY_PREDICTIONS = Schema(
+    name="selectivity_predictions",
+    version=1,
+    rule="predict_selectivity",
+    meaning="Test predictions of one task with the neurons of each task, or random sets, at zero.",
+    key=("source_task", "kind", "trial", "instance_id"),
+    columns=(
+        Column("source_task", "string", "", "task whose neurons are masked"),
+        Column("kind", "string", "", "top: its whole top set; specific: no other's; dominant"),
+        Column("trial", "int64", "", "-1: the set itself; from 0: random sets of the same size"),
+        N_NEURONS,
+        INSTANCE_ID,
+        PREDICTION,
+        UTILITY,
+        STATISTICS,
+        CLOSE_CALL,
+    ),
+)
+
+TEXT_ERASED_PREDICTIONS = Schema(
+    name="text_erased_predictions",
+    version=1,
+    rule="predict_text_erased",
+    meaning="Test captions of images whose texts are erased, with each overlap group masked.",
+    key=("group", "trial", "instance_id"),
+    columns=(
+        Column("group", "string", "", "overlap group; empty: the unchanged model"),
+        Column("trial", "int64", "", "-1: the group itself; from 0: random sets of the same size"),
+        N_NEURONS,
+        INSTANCE_ID,
+        PREDICTION,
+        UTILITY,
+        STATISTICS,
+        CLOSE_CALL,
+    ),
+)

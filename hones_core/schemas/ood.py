@@ -78,7 +78,7 @@ OOD_INSTANCES = replace(
 OOD_SPLITS = Schema(
     name="ood_splits",
     version=1,
-    rule="build_ood_instances",
+    rule="build_ood_splits",
     meaning="Repeated divisions of an out-of-distribution set, by image, into a part on which "
     "scales may be learned and a part that is scored.",
     key=("repeat", "instance_id"),
@@ -102,6 +102,26 @@ OOD_PREDICTIONS = Schema(
         PREDICTION,
         UTILITY,
         Column("anls", "float64", "", "ANLS beside VQA accuracy; NaN but for textvqa", nan=True),
+        STATISTICS,
+        CLOSE_CALL,
+    ),
+)
+
+OOD_GROUP_PREDICTIONS = Schema(
+    name="ood_group_predictions",
+    version=1,
+    rule="predict_ood_groups",
+    meaning="Predictions on an out-of-distribution set with each overlap group, found in "
+    "distribution, or a random set of its size at zero.",
+    key=("group", "trial", "instance_id"),
+    columns=(
+        _OOD_SET,
+        Column("group", "string", "", "overlap group; empty: the unchanged model"),
+        Column("trial", "int64", "", "-1: the group itself; from 0: random sets of the same size"),
+        Column("n_neurons", "int64", "", "number of masked neurons"),
+        INSTANCE_ID,
+        PREDICTION,
+        UTILITY,
         STATISTICS,
         CLOSE_CALL,
     ),

@@ -15,7 +15,7 @@ PAPER_MODEL = Column("paper_model", "string", "", "the paper's model compared wi
 _UNDEFINED = "NaN if the base scores 0"
 
 
-def _estimate(name: str, unit: str, meaning: str, p: bool = True) -> tuple[Column, ...]:
+def estimate_columns(name: str, unit: str, meaning: str, p: bool = True) -> tuple[Column, ...]:
     """A value with the columns of its bootstrap interval, and of its p against 0."""
     columns = [
         Column(name, "float64", unit, meaning, nan=True),
@@ -30,7 +30,7 @@ def _estimate(name: str, unit: str, meaning: str, p: bool = True) -> tuple[Colum
     return tuple(columns)
 
 
-def _spread(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
+def spread_columns(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
     return (
         Column(f"{prefix}_sd", "float64", unit, f"standard deviation of {what}", nan=True),
         Column(f"{prefix}_min", "float64", unit, f"smallest of {what}", nan=True),
@@ -40,7 +40,9 @@ def _spread(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
 
 def drop_columns() -> tuple[Column, ...]:
     """A relative drop with its interval and p."""
-    return _estimate("drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}")
+    return estimate_columns(
+        "drop", "percent", f"relative drop (base - masked) / base; {_UNDEFINED}"
+    )
 
 
 _DROP = drop_columns()
@@ -60,8 +62,8 @@ MASKING_DROP = Schema(
         N_NEURONS,
         N_SEEDS,
         *_DROP,
-        *_spread("seed", "percent", "the seeds' drops (sd is NaN with one seed)"),
-        *_estimate(
+        *spread_columns("seed", "percent", "the seeds' drops (sd is NaN with one seed)"),
+        *estimate_columns(
             "excess",
             "percentage point",
             "drop less the drop of the random ranker; NaN for it itself or without it",
@@ -87,8 +89,8 @@ MASKING_SCORE = Schema(
         N_INSTANCES,
         N_NEURONS,
         N_SEEDS,
-        *_estimate("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
-        *_spread("seed", "", "the seeds' scores (sd is NaN with one seed)"),
+        *estimate_columns("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
+        *spread_columns("seed", "", "the seeds' scores (sd is NaN with one seed)"),
         PAPER_MODEL,
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         LEVEL,
@@ -110,11 +112,13 @@ GROUP_DROP = Schema(
         Column("n_tasks", "int64", "", "number of the group's tasks"),
         Column("n_neurons", "int64", "", "neurons of the group; 0 if it is empty"),
         Column("n_instances", "int64", "", "test instances"),
-        *_estimate("drop", "percent", f"relative drop; NaN for an empty group, {_UNDEFINED}"),
+        *estimate_columns(
+            "drop", "percent", f"relative drop; NaN for an empty group, {_UNDEFINED}"
+        ),
         Column("n_trials", "int64", "", "random sets of the group's size"),
         Column("random_mean", "float64", "percent", "mean drop of the random sets", nan=True),
-        *_spread("random", "percent", "the random sets' drops (sd is NaN with one set)"),
-        *_estimate("excess", "percentage point", "drop less the random sets' mean drop"),
+        *spread_columns("random", "percent", "the random sets' drops (sd is NaN with one set)"),
+        *estimate_columns("excess", "percentage point", "drop less the random sets' mean drop"),
         _SHOWN,
         Column("dominant", "bool", "", "whether it is the task's dominant salient group"),
         PAPER_MODEL,
@@ -135,8 +139,10 @@ STEERING = Schema(
         Column("method", "string", "", "steering method; base: the unchanged model"),
         TASK,
         N_INSTANCES,
-        *_estimate("score", "", "the task's score in [0, 1]", p=False),
-        *_estimate("gain", "percentage point", "score less the base's, times 100; 0 for the base"),
+        *estimate_columns("score", "", "the task's score in [0, 1]", p=False),
+        *estimate_columns(
+            "gain", "percentage point", "score less the base's, times 100; 0 for the base"
+        ),
         PAPER_MODEL,
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         LEVEL,

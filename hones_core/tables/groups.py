@@ -1,6 +1,7 @@
 """Masking the overlap groups: relative drops beside random sets of the same size (Table 10)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -65,38 +66,47 @@ def group_drop(
         for task in tasks:
             test = masked[model, task].query("split == 'test'")
             whole = frame_of(base, model, task, "base predictions")
-            drops = _drops(same_instances(whole, test), test, scores[task], bootstrap)
+            drops = drops_by_trial(same_instances(whole, test), test, scores[task], bootstrap)
             for group in groups_with(task, tasks):
                 what = f"group {group} of {model}, {task}"
                 n_neurons = int(sizes.get(group, 0))
-                _check_size(test, group, n_neurons, what)
+                check_size(test, group, n_neurons, what)
                 row = {"model": model, "task": task, "group": group}
                 row |= {"n_tasks": group.count("+") + 1, "n_neurons": n_neurons}
                 row |= {"n_instances": test["instance_id"].nunique()}
-                row |= _drop_columns(drops.get(group, {}), bootstrap.level)
+                row |= beside_random(drops.get(group, {}), bootstrap.level)
                 row |= {"dominant": chosen.get(task, "") == group}
                 row |= {"paper_model": figures.model(model)}
                 rows.append(row | {"paper_drop": figures.figure(model, group, task)})
     return table_frame(rows, GROUP_DROP, bootstrap)
 
 
-def _drops(
-    base: pd.DataFrame, test: pd.DataFrame, score: Score, bootstrap: Bootstrap
-) -> dict[str, dict[int, Sampled]]:
-    """The sampled relative drops: group -> trial -> drop."""
+def drops_by_trial(
+    base: pd.DataFrame,
+    test: pd.DataFrame,
+    score: Score,
+    bootstrap: Bootstrap,
+    by: Sequence[str] = ("group",),
+) -> dict[Any, dict[int, Sampled]]:
+    """The sampled relative drops of predictions `test`: set -> trial -> drop.
+
+    A set is known by the columns `by`: its value, or a tuple of several.
+    """
     if test.empty:
         return {}
-    systems = {("base", 0): base, **dict(iter(test.groupby(["group", "trial"])))}
-    sampled = paired_scores(systems, score, bootstrap, "group predictions")
-    unmasked = sampled.pop(("base", 0))
-    drops: dict[str, dict[int, Sampled]] = {}
-    for (group, trial), masked in sampled.items():
-        drops.setdefault(group, {})[trial] = combine(relative_drop, unmasked, masked)
+    base_key = ("base",)
+    systems = {base_key: base, **dict(iter(test.groupby([*by, "trial"])))}
+    sampled = paired_scores(systems, score, bootstrap, "predictions with masked sets")
+    unmasked = sampled.pop(base_key)
+    drops: dict[Any, dict[int, Sampled]] = {}
+    for (*name, trial), masked in sampled.items():
+        key = name[0] if len(by) == 1 else tuple(name)
+        drops.setdefault(key, {})[trial] = combine(relative_drop, unmasked, masked)
     return drops
 
 
-def _drop_columns(trials: dict[int, Sampled], level: float) -> dict:
-    """The columns of one group's drop, its random control and the difference of the two."""
+def beside_random(trials: dict[int, Sampled], level: float) -> dict:
+    """The columns of one set's drop, of its random controls and of the difference of the two."""
     controls = [drop for trial, drop in trials.items() if trial != GROUP_ITSELF]
     drop = excess = NOTHING
     mean, spreads = float("nan"), (float("nan"),) * 3
@@ -119,7 +129,7 @@ def _drop_columns(trials: dict[int, Sampled], level: float) -> dict:
     }
 
 
-def _check_size(test: pd.DataFrame, group: str, n_neurons: int, what: str) -> None:
+def check_size(test: pd.DataFrame, group: str, n_neurons: int, what: str) -> None:
     """Check that the group and its random sets were masked with as many neurons as it has."""
     rows = test[test["group"] == group]
     if n_neurons and GROUP_ITSELF not in rows["trial"].to_numpy():

@@ -1,0 +1,39 @@
+"""Test captions of images without their texts: unchanged, and with each overlap group silenced."""
+
+from dataclasses import replace
+
+from hones_core import artifacts
+from hones_core.benchmark.images import require_images
+from hones_core.masking import predict_masked
+from hones_core.neuron_sets import group_sets
+from hones_core.schemas.benchmark import TEXT_ERASED_IMAGES
+from hones_core.schemas.masking import OVERLAP_GROUPS, TEXT_ERASED_PREDICTIONS
+from workflow_scripts.model_step import choose_instances, kept_parts, open_evaluator
+from workflow_scripts.step import provenance, step
+
+TASK = "caption"
+
+with step(snakemake):
+    cfg = snakemake.params.cfg
+    erased = artifacts.read(snakemake.input.erased, TEXT_ERASED_IMAGES)
+    files = erased.set_index("image_id")["file_name"]
+    originals = choose_instances(snakemake.input.instances, TASK, ("test",), None, None)
+    instances = [replace(one, image=files[one.image_id]) for one in originals]
+    require_images(cfg["image_folder"], [one.image for one in instances])
+    evaluator = open_evaluator(snakemake, TASK, instances)
+    sets = group_sets(
+        artifacts.read(snakemake.input.groups, OVERLAP_GROUPS),
+        TASK,
+        cfg["tasks"],
+        shape=(evaluator.adapter.n_layers, evaluator.adapter.n_neurons),
+        random_trials=cfg["random_trials"],
+        random_control=cfg["random_control"],
+        seed=cfg["seed"],
+    )
+    with kept_parts(snakemake) as parts:
+        predictions = predict_masked(
+            evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", -1)
+        )
+        artifacts.write(
+            snakemake.output[0], predictions, TEXT_ERASED_PREDICTIONS, provenance(snakemake)
+        )
