@@ -254,13 +254,28 @@ def job_params(make, over=EVERY_TASK):
 
 
 def job_code(script, over=EVERY_TASK):
-    """{value: digest of the code that its part of the job runs}; only its own task's module."""
+    """Digests of the code that the job runs: what its values share, and {value: its own task's}."""
 
     def digest(one):
         task = OOD_SETS[one.ood_set].task if hasattr(one, "ood_set") else one.task
         return code(script, task)
 
-    return job_params(digest, over)
+    def digests(wildcards):
+        of_value = {
+            value: digest(one) for value, one in job_values(wildcards, over).items()
+        }
+        files = set.intersection(*(set(found) for found in of_value.values()))
+        first = next(iter(of_value.values()))
+        own = {
+            value: {name: found[name] for name in found if name not in files}
+            for value, found in of_value.items()
+        }
+        return {
+            "shared": {name: first[name] for name in first if name in files},
+            **own,
+        }
+
+    return digests
 
 
 def rankers_of(wildcards):

@@ -30,7 +30,7 @@ def job_of(tasks, **files):
         output=Listed(**{f"base_{task}": f"{task}.parquet" for task in tasks}),
         params=Named(
             cfg={task: {"samples": task} for task in tasks},
-            code={task: f"digest of {task}" for task in tasks},
+            code={"shared": {"a.py": "1"}} | {task: {f"{task}.py": "2"} for task in tasks},
             env={"torch": "2"},
             shards=1,
         ),
@@ -63,7 +63,7 @@ def test_provenance_is_that_of_a_job_of_one_task():
     among = list(task_jobs(job_of(["vqa", "ocr", "caption"], **FILES)))[1]
     assert provenance(alone) == provenance(among)
     assert list(alone.input) == list(among.input) and list(alone.output) == list(among.output)
-    assert provenance(among)["code"] == "digest of ocr"
+    assert provenance(among)["code"] == {"a.py": "1", "ocr.py": "2"}
     assert among.params.get("shards") == 1 and among.wildcards.get("shard", 0) == 0
 
 

@@ -35,12 +35,13 @@ def task_jobs(snakemake: Any) -> Iterator[TaskJob]:
 def jobs_of(snakemake: Any, wildcard: str) -> Iterator[TaskJob]:
     """Each value of the wildcard that the job takes in turn, as if it were its only one.
 
-    The job's params `cfg` and `code` are {value: ...}; its files are named {name}_{value}, or just
-    {name} if there is one value, or have no name if all values read them.
+    The job's params are `cfg`, {value: ...}, and `code`, {"shared" or value: digests}; its files are
+    named {name}_{value}, or just {name} if there is one value, or have no name if all read them.
     """
     for value, cfg in snakemake.params.cfg.items():
         others = [other for other in snakemake.params.cfg if other != value]
-        own = {"cfg": cfg, "code": snakemake.params.code[value]}
+        code = snakemake.params.code
+        own = {"cfg": cfg, "code": {**code["shared"], **code[value]}}
         yield TaskJob(
             snakemake.rule,
             snakemake.threads,
