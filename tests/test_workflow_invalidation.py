@@ -178,6 +178,8 @@ def test_the_number_of_image_jobs_re_runs_what_sees_the_ocr_image(complete, edit
         "draw_ocr_images",
         "gather_ocr_images",
         "build_instances/ocr",
+        "erase_image_texts",
+        "gather_text_erased_images",
     }
 
 

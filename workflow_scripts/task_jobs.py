@@ -35,7 +35,7 @@ def task_jobs(snakemake: Any) -> Iterator[TaskJob]:
 def jobs_of(snakemake: Any, wildcard: str) -> Iterator[TaskJob]:
     """Each value of the wildcard that the job takes in turn, as if it were its only one.
 
-    The job's params are `cfg`, {value: ...}, and `code`, {"shared" or value: digests}; its files are
+    The params are `cfg`, {value: ...}, and `code`, {"shared" or value: digests}; the files are
     named {name}_{value}, or just {name} if there is one value, or have no name if all read them.
     """
     for value, cfg in snakemake.params.cfg.items():
