@@ -47,6 +47,7 @@ rule all:
         if TOKEN_LEVEL[0] in TASKS
         else [],
         f"{RUN}/tables/planted_recovery.csv",
+        f"{RUN}/report/index.html",
 
 
 rule ood_benchmark:

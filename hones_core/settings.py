@@ -432,6 +432,12 @@ class PlantedCircuits(Section):
         return self
 
 
+class Report(Section):
+    """The HTML page."""
+
+    samples: Positive = Field(description="samples a model and task that can be looked at")
+
+
 class Settings(Section):
     """The whole configuration."""
 
@@ -456,6 +462,7 @@ class Settings(Section):
     groups: Groups
     steering: Steering
     planted: PlantedCircuits
+    report: Report
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Settings":

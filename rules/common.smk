@@ -165,6 +165,13 @@ def image_folder(task):
     )
 
 
+def folders_of_images(wildcards):
+    """The folders of all tasks' images."""
+    ocr = shards("ocr_images") if "ocr" in TASKS else []
+    found = photographs(wildcards)
+    return [*ocr, *([found] if isinstance(found, str) else found)]
+
+
 def instances(wildcards):
     return f"{RUN}/benchmark/instances/{wildcards.task}.parquet"
 

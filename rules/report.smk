@@ -227,3 +227,45 @@ rule tabulate_head_screening:
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/tabulate_head_screening.py"
+
+
+rule write_report:
+    input:
+        folders_of_images,
+        tables=expand(
+            f"{RUN}/tables/{{table}}.parquet", table=TABLES + BENCHMARK_TABLES
+        ),
+        efficiency=f"{RUN}/tables/efficiency.md" if TOKEN_LEVEL[0] in TASKS else [],
+        planted=f"{RUN}/tables/planted_recovery.parquet",
+        figures=expand(
+            f"{RUN}/figures/{{model}}/{{figure}}.svg", model=MODELS, figure=FIGURES
+        ),
+        masked=per_task("masked_predictions"),
+        steered=per_task("steered_predictions"),
+        instances=expand(f"{RUN}/benchmark/instances/{{task}}.parquet", task=TASKS),
+    output:
+        f"{RUN}/report/index.html",
+    log:
+        f"{RUN}/logs/write_report.log",
+    benchmark:
+        f"{RUN}/benchmarks/write_report.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(
+            tasks=TASKS,
+            image_folders={task: image_folder(task) for task in TASKS},
+            samples=SETTINGS.report.samples,
+            # lists keep the order of the tables, which sorted keys would not
+            models=[[model.name, model.family] for model in SETTINGS.models],
+            settings={
+                model.name: f"{model.path}, revision {model.revision}, {model.dtype}, "
+                f"{model.device}"
+                for model in SETTINGS.models
+            },
+            seed=SETTINGS.seed,
+        ),
+        code=code("write_report"),
+        env=versions(*TABLE_PACKAGES, "pillow"),
+    script:
+        "../workflow_scripts/write_report.py"

@@ -1,0 +1,1 @@
+"""One HTML page with everything a run found: opens from disk, loads nothing from a network."""

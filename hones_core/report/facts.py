@@ -1,0 +1,56 @@
+"""What the run was made with and what it cost, as Markdown: versions, models, time and memory."""
+
+import csv
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hones_core.artifacts import provenance
+
+
+def cost(benchmarks: Path) -> str:
+    """Time and memory of each rule, from the files that Snakemake's `benchmark` wrote.
+
+    They are of the last time that each job ran. An empty folder gives a sentence that says so.
+    """
+    rows: dict[str, list[tuple[float, float]]] = {}
+    for path in sorted(benchmarks.rglob("*.tsv")):
+        rule = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
+        with path.open(encoding="utf-8") as lines:
+            for row in csv.DictReader(lines, delimiter="\t"):
+                rows.setdefault(rule, []).append((float(row["s"]), _number(row["max_rss"])))
+    if not rows:
+        return "No times were recorded."
+    table = ["| rule | jobs | seconds | largest, seconds | memory, MiB |", "|" + " --- |" * 5]
+    for rule, jobs in sorted(rows.items(), key=lambda item: -sum(s for s, _ in item[1])):
+        seconds = [s for s, _ in jobs]
+        memory = max(m for _, m in jobs)
+        table.append(
+            f"| {rule} | {len(jobs)} | {sum(seconds):.0f} | {max(seconds):.0f} | {memory:.0f} |"
+        )
+    return "\n".join(table)
+
+
+def origin(examples: Mapping[str, str | Path], settings: Mapping[str, Any]) -> str:
+    """Where each kind of artifact comes from, by one example each, and the settings of the run."""
+    versions: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    for path in examples.values():
+        made_by = provenance(path)
+        versions |= made_by.get("versions", {})
+        digests |= {name: str(digest) for name, digest in made_by.get("code", {}).items()}
+    parts = [
+        f"Machine of this page: {platform.machine()}, {os.cpu_count()} CPUs, "
+        f"Python {platform.python_version()}.",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+        "\n".join(f"- {name}: `{value}`" for name, value in settings.items()),
+        f"Code, {len(digests)} modules by digest: "
+        + ", ".join(f"{name} {digest}" for name, digest in sorted(digests.items())),
+    ]
+    return "\n\n".join(parts)
+
+
+def _number(text: str) -> float:
+    return float(text) if text not in ("-", "") else 0.0

@@ -1,0 +1,56 @@
+"""One self-contained HTML page of everything the run found."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from hones_core import artifacts
+from hones_core.benchmark.instance_objects import to_instances
+from hones_core.report.facts import cost, origin
+from hones_core.report.page import render
+from hones_core.report.samples import as_json, choose_samples, thumbnail
+from hones_core.report.sections import sections
+from hones_core.report.verdicts import headline
+from hones_core.schemas.benchmark import INSTANCES
+from hones_core.schemas.masking import MASKED_PREDICTIONS
+from hones_core.schemas.steering import STEERED_PREDICTIONS
+from hones_core.tables.render import write_text
+from workflow_scripts.step import step
+
+with step(snakemake):
+    cfg, inputs = snakemake.params.cfg, snakemake.input
+    tables = Path(inputs.tables[0]).parent
+    run = tables.parent
+    families = dict(cfg["models"])
+    keys = [(model, task) for model in families for task in cfg["tasks"]]
+    masked = dict(zip(keys, inputs.masked, strict=True))
+    steered = dict(zip(keys, inputs.steered, strict=True))
+    chosen, images = [], {}
+    for task, path in zip(cfg["tasks"], inputs.instances, strict=True):
+        instances = to_instances(artifacts.read(path, INSTANCES))
+        tested = [one for one in instances if one.split == "test"]
+        files = {one.instance_id: one.image for one in tested}
+        for model, family in families.items():
+            own = choose_samples(
+                model,
+                family,
+                tested,
+                artifacts.read(masked[model, task], MASKED_PREDICTIONS),
+                artifacts.read(steered[model, task], STEERED_PREDICTIONS),
+                cfg["samples"],
+            )
+            folder = cfg["image_folders"][task]
+            images |= {one.image: thumbnail(folder, files[one.instance]) for one in own}
+            chosen += own
+    examples = {path: path for path in [*inputs.masked, *inputs.steered, *inputs.instances]}
+    page = render(
+        f"HONES: run {run.name}",
+        headline(pd.read_parquet(tables / "masking_drop.parquet")),
+        sections(tables, run / "figures", list(families)),
+        as_json(chosen, images),
+        {
+            "Time and memory": cost(run / "benchmarks"),
+            "Provenance": origin(examples, {**cfg["settings"], "seed": cfg["seed"]}),
+        },
+    )
+    write_text(Path(snakemake.output[0]), page)
