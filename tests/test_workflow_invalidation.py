@@ -1,6 +1,8 @@
 """Only what a change can touch is run again: dry runs after a pretended complete run."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from workflow_support import (
@@ -161,6 +163,17 @@ def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete
     edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
     expected = AFTER_TOP_SETS | ranked_and_masked(*TASKS)
     assert planned(complete) == expected | STABILITY | PLANTED
+
+
+def test_the_reasons_are_put_into_plain_words(complete, edit):
+    edit("config.yaml", "kl_weight: 0.05", "kl_weight: 0.1")
+    edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
+    done = subprocess.run(
+        [sys.executable, "-m", "hones_core.explain"], cwd=complete, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hones_core/attribution/ape.py\n    " in done.stdout
+    assert "learn_steering_scales (8)" in done.stdout
 
 
 def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
