@@ -27,9 +27,47 @@ def test_the_library_knows_nothing_of_snakemake_and_holds_no_pickle(path):
     assert not imports_of(path) & {"snakemake", "workflow_scripts", "pickle", "dill", "joblib"}
 
 
+def calls_of(path: Path) -> list[tuple[str, dict]]:
+    """(the called function's dotted name, its keyword arguments that are constants)."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            given = {
+                one.arg: one.value.value
+                for one in node.keywords
+                if isinstance(one.value, ast.Constant)
+            }
+            found.append((ast.unparse(node.func), given))
+    return found
+
+
+CODE = [
+    path
+    for folder in ("hones_core", "workflow_scripts", "benchmarks", "envs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_code_loads_or_runs_what_a_data_file_could_hold(path):
+    assert not imports_of(path) & {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+    for name, given in calls_of(path):
+        assert name not in {"eval", "exec", "torch.load", "torch.save", "os.system", "yaml.load"}
+        assert given.get("trust_remote_code") is not True and given.get("shell") is not True
+        assert given.get("allow_pickle") is not True
+
+
+def test_the_shipped_weights_are_safetensors():
+    kinds = {path.suffix for path in (ROOT / "resources").rglob("*") if path.is_file()}
+    assert ".safetensors" in kinds
+    assert not kinds & {".bin", ".pt", ".pth", ".pkl", ".ckpt", ".npy", ".npz", ".h5"}
+
+
 @pytest.mark.parametrize(
     "script",
     [
+        "write_report",
+        "tabulate_selectivity",
         "build_records",
         "build_splits",
         "rank_heads",
@@ -48,7 +86,7 @@ def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
     for path in (ROOT / "rules").glob("*.smk"):
         rules |= set(re.findall(r"^\s*rule (\w+):", path.read_text(), re.M))
     scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
-    assert scripts - rules == {"__init__", "step", "model_step", "table_step"}
+    assert scripts - rules == {"__init__", "step", "model_step", "table_step", "task_jobs"}
     assert rules - scripts == set()
 
 
