@@ -343,6 +343,8 @@ def test_the_plan_of_the_paper(paper):
         "neuron effects",
         "masking",
         "group masking",
+        "selectivity",
+        "erased texts",
         "steering",
         "steered",
     }

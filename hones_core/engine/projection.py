@@ -14,7 +14,7 @@ from hones_core.engine.lengths import Lengths
 from hones_core.engine.shapes import KNOWN_CONFIGS, Shape, image_tokens, shape_from_config
 from hones_core.engine.sizing import SHARES, Chosen, choose, given_sizes
 from hones_core.engine.workload import Cost, Interventions
-from hones_core.neuron_sets import groups_with
+from hones_core.neuron_sets import SELECTIVITY_KINDS, groups_with
 from hones_core.settings import Model, Settings, SettingsError
 
 
@@ -106,13 +106,14 @@ def pixels(model: Model) -> tuple[int, int | None]:
 
 
 def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
-    """Everything that runs the model, in the workflow's order."""
+    """What runs the model on the benchmark, in the workflow's order, without other data sets."""
     heads = Interventions(shape.layers * shape.heads, anywhere=True)
     chosen = Interventions(model.top_heads, anywhere=True)
     seeds = settings.neurons.random_seeds
     rankers = sum(
         seeds if name.startswith("rand") else 1 for name in settings.rankers_of(model.name)
     )
+    matrix = len(SELECTIVITY_KINDS) * len(settings.tasks) * (1 + settings.groups.selectivity_trials)
     found = []
     for task in settings.tasks:
         sizes = settings.benchmark.splits
@@ -130,9 +131,13 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
             Job("neuron effects", task, prompts, budget.PROMPTS, chosen),
             Job("masking", task, sizes.test, work, masks),
             Job("group masking", task, both, work, Interventions(groups, False)),
+            Job("selectivity", task, sizes.test, work, Interventions(matrix, False)),
             Job("steering", task, sizes.development, "steering", Interventions(1, False)),
             Job("steered", task, sizes.test, work, Interventions(2, False)),
         ]
+        if task == "caption":
+            erased = Job("erased texts", task, sizes.test, work, Interventions(groups, False))
+            found.append(erased)
     stages = [job.stage for job in found]
     return sorted(found, key=lambda job: stages.index(job.stage))
 
