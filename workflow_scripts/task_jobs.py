@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from snakemake.io import Namedlist
+
+class Named(dict):
+    """Values by name, also as attributes."""
+
+    __getattr__ = dict.__getitem__
 
 
 class Files(list):
@@ -17,10 +21,10 @@ class TaskJob:
 
     rule: str
     threads: int
-    wildcards: Namedlist
+    wildcards: Named
     input: Files
     output: Files
-    params: Namedlist
+    params: Named
 
 
 def task_jobs(snakemake: Any) -> Iterator[TaskJob]:
@@ -35,10 +39,10 @@ def task_jobs(snakemake: Any) -> Iterator[TaskJob]:
         yield TaskJob(
             snakemake.rule,
             snakemake.threads,
-            Namedlist(fromdict={**dict(snakemake.wildcards.items()), "task": task}),
+            Named(snakemake.wildcards.items(), task=task),
             _files(snakemake.input, task, others),
             _files(snakemake.output, task, others),
-            Namedlist(fromdict={**dict(snakemake.params.items()), **own}),
+            Named(snakemake.params.items(), **own),
         )
 
 
