@@ -42,6 +42,7 @@ TABLES = [
     "ratio_drop",
     "ranker_agreement",
     "stability",
+    "logit_lens",
 ]
 # Beside HONES the random order, if both are ranked.
 SWEPT_RANKERS = [
@@ -52,10 +53,13 @@ FORMATS = ["parquet", "csv", "md"]
 FIGURES = [
     "head_scores",
     "layer_histogram",
+    "group_sizes",
     "group_drop",
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
+    "logit_lens",
+    "logit_lens_samples",
 ]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood
