@@ -12,7 +12,7 @@ import numpy as np
 ARTICLES = ("a", "an", "the")
 ANSWER_WORDS = ("yes", "no")  # that the prompts of METHOD 2 ask for, or lead to
 SPACE_MARK = "\u2423"
-_MARKS = {ord("\n"): "\u21b5", ord("\r"): "\u21b5", ord("\t"): "\u21e5"}
+_MARKS = {"\n": "\u21b5", "\r": "\u21b5", "\t": "\u21e5"}
 _SPACE = "\u2581"  # how SentencePiece writes the space before a word; decoding drops it
 _BROKEN = "\ufffd"  # what part of a character decodes to
 
@@ -60,12 +60,16 @@ def token_texts(tokenizer, n_rows: int) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """A token's text with its outer spaces, and all line breaks and tabs, made visible."""
+    """A token's text with its outer spaces made visible, and all that cannot be printed."""
     body = text.strip(" ")
     before = len(text) - len(text.lstrip(" "))
     after = len(text) - before - len(body)
-    shown = SPACE_MARK * before + body + SPACE_MARK * after
-    return shown.translate(_MARKS)
+    shown = "".join(one if one.isprintable() else _mark(one) for one in body)
+    return SPACE_MARK * before + shown + SPACE_MARK * after
+
+
+def _mark(character: str) -> str:
+    return _MARKS.get(character) or ascii(character)[1:-1]
 
 
 def _text(written: str | None, decoded: str) -> str:

@@ -226,12 +226,14 @@ def test_texts_and_format_tokens_of_a_tokenizer():
     assert words.is_token.tolist() == [True] * 9 + [False] * 3
     assert np.flatnonzero(words.is_format).tolist() == [0, 3, 5, 6, 7, 8]
     assert np.flatnonzero(words.is_blank).tolist() == [3, 5]
-    assert [visible(text) for text in (" a b ", "\n", "  ", "\t")] == [
-        "\u2423a b\u2423",
-        "\u21b5",
-        "\u2423\u2423",
-        "\u21e5",
-    ]
+    shown = {
+        " a b ": "\u2423a b\u2423",
+        "\n": "\u21b5",
+        "  ": "\u2423\u2423",
+        "\t": "\u21e5",
+        "\x1a": "\\x1a",
+    }
+    assert {text: visible(text) for text in shown} == shown
 
 
 # --- the table and the samples --------------------------------------------------------------------
