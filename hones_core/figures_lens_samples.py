@@ -6,14 +6,15 @@ however long it is.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ft2font import LoadFlags
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from hones_core.figure_style import GREY, INK, WIDTH, in_order, styled, task_name
@@ -27,6 +28,7 @@ PICTURE = 1.45  # widest and highest image
 LABEL = 0.62  # the layer's number before its tokens
 LINE = 0.19  # of a chip with its gap
 FONT, SMALL = 9.0, 8.5  # points
+ASCENT = 1.02 / 72  # inches from the top of a line to where its letters stand, a point of size
 PIXELS = 320  # images are stored no larger
 
 
@@ -38,9 +40,9 @@ class Page:
     y: float = MARGIN
 
     def text(self, x: float, text: str, size: float = FONT, **style) -> None:
-        """A line of text whose top is at the page's height, word for word as it is."""
-        style = {"va": "top", "ha": "left", "color": INK} | style
-        self.axis.text(x, self.y, text, fontsize=size, parse_math=False, **style)
+        """A line of text below the page's height, word for word as it is."""
+        style = {"va": "baseline", "ha": "left", "color": INK} | style
+        self.axis.text(x, self.y + ASCENT * size, text, fontsize=size, parse_math=False, **style)
 
     def paragraph(self, x: float, width: float, text: str, size: float = FONT, **style) -> None:
         """Text of several lines of the width; the page is full to its end."""
@@ -216,7 +218,7 @@ def wrapped(text: str, width: float, size: float) -> Iterator[str]:
 
 def drawable(text: str) -> str:
     """The text with line breaks as spaces, and as codes what the figures' font cannot draw."""
-    known = get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap()
+    known = _characters()
     return "".join(
         one if ord(one) in known else f"\\u{ord(one):04x}" for one in text.replace("\n", " ")
     )
@@ -224,5 +226,21 @@ def drawable(text: str) -> str:
 
 def _width(text: str, size: float) -> float:
     """Inches."""
-    font = FontProperties(family="DejaVu Sans", size=size)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+    return sum(_advance(one) for one in text) * size / 72
+
+
+@lru_cache(maxsize=4096)
+def _advance(character: str) -> float:
+    """How far a character moves the pen, in ems."""
+    font = get_font(_font_file())
+    font.set_size(1000, 72)
+    return font.load_char(ord(character), LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 1000
+
+
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[int]:
+    return frozenset(get_font(_font_file()).get_charmap())
+
+
+def _font_file() -> str:
+    return findfont(FontProperties(family="DejaVu Sans"))

@@ -36,6 +36,9 @@ def test_the_library_knows_nothing_of_snakemake_and_holds_no_pickle(path):
         "rank_neurons",
         "tabulate_steering",
         "tabulate_efficiency",
+        "choose_lens_samples",
+        "tabulate_logit_lens",
+        "plot_lens_samples",
     ],
 )
 def test_steps_without_a_model_do_not_load_torch(script):

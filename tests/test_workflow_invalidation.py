@@ -14,6 +14,11 @@ from workflow_support import (
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {"tabulate_groups", "plot_group_drop", "tabulate_steering"}
+TABLES_AND_FIGURES |= {"tabulate_logit_lens", "plot_logit_lens"}
+LENS = {f"measure_logit_lens/{task}" for task in TASKS} | {
+    "choose_lens_samples",
+    "plot_lens_samples",
+}
 
 TOKEN_LEVEL_STEPS = (
     "measure_dla",
@@ -32,7 +37,8 @@ ON_DEMAND = ("ood_benchmark", "results/toy/benchmark/text_erased_images.parquet"
 
 # From the membership of the top sets on, all tasks depend on each other.
 AFTER_TOP_SETS = (
-    {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES}
+    {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES, *LENS}
+    | {"plot_group_sizes"}
     | {f"predict_group_masked/{task}" for task in TASKS}
     | {f"learn_steering_scales/{task}" for task in TASKS}
     | {f"predict_steered/{task}" for task in TASKS}
@@ -238,6 +244,26 @@ def test_steering_values_re_run_steering_only(complete, edit):
     assert planned(complete) == {"tabulate_steering"} | {
         f"{step}/{task}" for step in ("learn_steering_scales", "predict_steered") for task in TASKS
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "samples_per_task: 2 ",
+            "samples_per_task: 3 ",
+            LENS - {f"measure_logit_lens/{task}" for task in TASKS},
+        ),
+        (
+            "norm: none ",
+            "norm: own ",
+            LENS - {"choose_lens_samples"} | {"tabulate_logit_lens", "plot_logit_lens"},
+        ),
+    ],
+)
+def test_other_samples_of_the_logit_lens_run_no_model(complete, edit, old, new, expected):
+    edit("config.yaml", old, new)
+    assert planned(complete) == expected
 
 
 HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}
