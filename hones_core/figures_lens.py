@@ -26,12 +26,10 @@ WITHOUT = {"dominant": "no dominant group:\nthe task shares no neuron", "specifi
 
 
 def group_label(group: str, n_neurons: int) -> str:
-    """`V+O+C, 12 neurons`, with the tasks' initials; `VQA only, 3 neurons` of a single task."""
+    """`V+O+C (12 neurons)`, with the tasks' initials; `(3 neurons)` of a task's own group."""
     tasks = group.split("+")
-    name = "+".join(task_name(task)[0] for task in tasks)
-    if len(tasks) == 1:
-        name = f"{task_name(group)} only"
-    return f"{name}, {n_neurons:,} neuron{'' if n_neurons == 1 else 's'}"
+    name = "+".join(task_name(task)[0] for task in tasks) + " " if len(tasks) > 1 else ""
+    return f"{name}({n_neurons:,} neuron{'' if n_neurons == 1 else 's'})"
 
 
 def lens_curves(table: pd.DataFrame, title: str = "") -> Figure:
@@ -70,7 +68,7 @@ def _draw(axis: Axes, part: pd.DataFrame, name: str, without: str) -> None:
         axis.text(0.5, 0.6, without, transform=axis.transAxes, ha="center", va="center", color=GREY)
         return
     first = part.iloc[0]
-    axis.set_title(f"{name} ({group_label(first['group'], first['n_neurons'])})", loc="left")
+    axis.set_title(f"{name} {group_label(first['group'], first['n_neurons'])}", loc="left")
     for kind in reversed(KINDS):  # the target on top
         rows = part[part["kind"] == kind].sort_values("layer")
         colour = KIND_COLOURS[kind]

@@ -18,7 +18,7 @@ from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 from hones_core.figure_style import GREY, INK, WIDTH, in_order, styled, task_name
-from hones_core.figures_lens import KIND_COLOURS, KIND_NAMES, SET_NAMES, WITHOUT, group_label
+from hones_core.figures_lens import KIND_COLOURS, KIND_NAMES, WITHOUT, group_label
 from hones_core.schemas.lens import KINDS, SETS
 from hones_core.vocabulary import visible
 
@@ -46,7 +46,8 @@ class Page:
 
     def paragraph(self, x: float, width: float, text: str, size: float = FONT, **style) -> None:
         """Text of several lines of the width; the page is full to its end."""
-        for line in wrapped(drawable(text), width, size):
+        weight = style.get("fontweight", "normal")
+        for line in wrapped(drawable(text), width, size, weight):
             self.text(x, line, size, **style)
             self.y += size * 1.32 / 72
 
@@ -97,7 +98,8 @@ def _draw(page: Page, samples, tokens, images, title: str) -> float:
 def _key(page: Page) -> None:
     """What the chips' colours mean."""
     x = MARGIN
-    parts = ["most lost first:", *KINDS, "strong colour: much is lost; \u2423 is a space"]
+    note = "strong colour: much is lost; layers that lose nothing are left out; \u2423: a space"
+    parts = ["most lost first:", *KINDS, note]
     for part in parts:
         if part in KINDS:
             x = _chip(page, x, KIND_NAMES[part], KIND_COLOURS[part], 0.6) + GAP * 2
@@ -117,8 +119,10 @@ def _sample(page: Page, rows: pd.DataFrame, lost: pd.DataFrame, image: Image.Ima
     left = MARGIN + PICTURE + 0.2
     width = WIDTH - left - MARGIN
     page.paragraph(left, width, first["prompt"], fontweight="bold")
-    expected = "" if first["task"] == "retrieval" else f"; expected: {first['target']}"
-    page.paragraph(left, width, f"answer: {_answer(first, 'base')}{expected}")
+    answer = f"answer: {_answer(first, 'base')}; expected: {first['target']}"
+    if first["task"] == "retrieval":  # what it answers is a ranking of candidates
+        answer = f"ranked first: {_answer(first, 'base')}"
+    page.paragraph(left, width, answer)
     page.y += GAP
     start = page.y
     half = (width - 0.2) / 2
@@ -140,7 +144,8 @@ def _column(
         page.paragraph(x, width, WITHOUT[row.name].replace("\n", " "), color=GREY)
         return
     label = group_label(row["group"], row["n_neurons"])
-    page.paragraph(x, width, f"without {SET_NAMES[row.name]} ({label}):", color="#555555")
+    name = {"dominant": "the dominant group", "specific": "its own group"}[row.name]
+    page.paragraph(x, width, f"without {name} {label}:", color="#555555")
     page.paragraph(x, width, _answer(row, "masked"))
     page.y += 0.04
     best = lost[lost["rank"] == 0].nlargest(MOST_LAYERS, "lost", keep="all")[:MOST_LAYERS]
@@ -162,7 +167,7 @@ def _column(
 def _answer(row: pd.Series, which: str) -> str:
     """The answer with its score; of retrieval, the candidate that is ranked first."""
     text = row[f"{which}_answer"] or "(nothing)"
-    return f"{text}   (score {row[f'{which}_utility']:.2f})"
+    return f"{text}   (score\u00a0{row[f'{which}_utility']:.2f})"
 
 
 def _chip(page: Page, x: float, text: str, colour: str, strength: float) -> float:
@@ -195,20 +200,20 @@ def _picture(page: Page, image: Image.Image) -> float:
     return height
 
 
-def wrapped(text: str, width: float, size: float) -> Iterator[str]:
+def wrapped(text: str, width: float, size: float, weight: str = "normal") -> Iterator[str]:
     """The text in lines no wider than `width` inches, broken at spaces, else within a word."""
     line = ""
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word
-        if _width(longer, size) <= width:
+        if _width(longer, size, weight) <= width:
             line = longer
             continue
         if line:
             yield line
         line = word
-        while _width(line, size) > width and len(line) > 1:
+        while _width(line, size, weight) > width and len(line) > 1:
             end = len(line) - 1
-            while end > 1 and _width(line[:end], size) > width:
+            while end > 1 and _width(line[:end], size, weight) > width:
                 end -= 1
             yield line[:end]
             line = line[end:]
@@ -224,15 +229,15 @@ def drawable(text: str) -> str:
     )
 
 
-def _width(text: str, size: float) -> float:
-    """Inches."""
-    return sum(_advance(one) for one in text) * size / 72
+def _width(text: str, size: float, weight: str = "normal") -> float:
+    """Inches, a little more than on paper: pixels are whole."""
+    return 1.02 * sum(_advance(one, weight) for one in text) * size / 72
 
 
 @lru_cache(maxsize=4096)
-def _advance(character: str) -> float:
+def _advance(character: str, weight: str) -> float:
     """How far a character moves the pen, in ems."""
-    font = get_font(_font_file())
+    font = get_font(_font_file(weight))
     font.set_size(1000, 72)
     return font.load_char(ord(character), LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 1000
 
@@ -242,5 +247,5 @@ def _characters() -> frozenset[int]:
     return frozenset(get_font(_font_file()).get_charmap())
 
 
-def _font_file() -> str:
-    return findfont(FontProperties(family="DejaVu Sans"))
+def _font_file(weight: str = "normal") -> str:
+    return findfont(FontProperties(family="DejaVu Sans", weight=weight))

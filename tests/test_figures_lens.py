@@ -1,5 +1,6 @@
 """The figures of group sizes and of the logit lens: what is drawn, and that nothing is cut."""
 
+import io
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from PIL import Image
 
-from hones_core.figure_style import TASK_COLOURS, WIDTH, save
+from hones_core.figure_style import DPI, TASK_COLOURS, WIDTH, save
 from hones_core.figures_group_sizes import group_sizes
 from hones_core.figures_lens import group_label, lens_curves
 from hones_core.figures_lens_samples import drawable, lens_examples, wrapped
@@ -83,18 +84,22 @@ def table(layers=4, empty=("ocr", "dominant")) -> pd.DataFrame:
 def test_lens_curves_show_each_kind_and_say_what_is_empty():
     figure = lens_curves(table(), "model")
     axes = {axis.get_title(loc="left"): axis for axis in figure.axes}
-    assert "VQA: dominant group (V+O, 7 neurons)" in axes and len(axes) == 8
-    axis = axes["VQA: dominant group (V+O, 7 neurons)"]
+    assert "VQA: dominant group V+O (7 neurons)" in axes and len(axes) == 8
+    axis = axes["VQA: dominant group V+O (7 neurons)"]
     lines = [line.get_ydata().tolist() for line in axis.lines if len(line.get_ydata()) == 4]
     assert lines == [[-2, -1, 0, 1], [-1, 0, 1, 2], [0, 1, 2, 3]]  # the target is drawn last
+    figure.savefig(io.BytesIO(), format="png")  # lays it out
+    for axis in figure.axes:
+        left = axis._left_title.get_window_extent()
+        assert left.x1 <= figure.bbox.x1, axis.get_title(loc="left")
     assert [text.get_text() for text in axes["OCR: dominant group"].texts] == [
         "no dominant group:\nthe task shares no neuron"
     ]
 
 
 def test_group_labels():
-    assert group_label("vqa+ocr", 1) == "V+O, 1 neuron"
-    assert group_label("caption", 1200) == "Captioning only, 1,200 neurons"
+    assert group_label("vqa+ocr", 1) == "V+O (1 neuron)"
+    assert group_label("caption", 1200) == "(1,200 neurons)"
 
 
 def samples(count=2, empty=("ocr", "dominant")) -> pd.DataFrame:
@@ -112,7 +117,7 @@ def samples(count=2, empty=("ocr", "dominant")) -> pd.DataFrame:
                         "n_neurons": n_neurons,
                         "instance_id": f"{task}/{sample}",
                         "image": f"{sample}.png",
-                        "prompt": f"What costs $5 and $6? {LONG}",
+                        "prompt": f"What costs $5 and $6? {LONG} {LONG} {LONG}",
                         "target": "nothing_at_all",
                         "base_answer": "a red star",
                         "base_utility": 1.0,
@@ -154,6 +159,7 @@ def test_examples_show_every_token_whole_and_inside_the_page(layers):
         assert drawable(visible(word)).replace(" ", "") in written, word
     assert "no dominant group" in " ".join(text.get_text() for text in axis.texts)
     assert "(nothing)" in written
+    figure.set_dpi(DPI)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for text in axis.texts:
         box = text.get_window_extent(renderer).transformed(figure.dpi_scale_trans.inverted())
