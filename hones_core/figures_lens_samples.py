@@ -98,7 +98,7 @@ def _draw(page: Page, samples, tokens, images, title: str) -> float:
 def _key(page: Page) -> None:
     """What the chips' colours mean."""
     x = MARGIN
-    note = "strong colour: much is lost; layers that lose nothing are left out; \u2423: a space"
+    note = "strong colour: much is lost; \u2423: a space before a word"
     parts = ["most lost first:", *KINDS, note]
     for part in parts:
         if part in KINDS:

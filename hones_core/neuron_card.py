@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers.utils import logging
+
 from hones_core.artifacts import ArtifactError
 from hones_core.atomic import written_atomically
 from hones_core.benchmark.errors import ImageError
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"discovery instances of each task to look at, at most (default: {MOST_SAMPLES})",
     )
     given = parser.parse_args(arguments)
+    logging.disable_progress_bar()
     try:
         card = read_card(given.folder, given.layer, given.neuron, given.samples)
         path = write_card(card, given.output)

@@ -51,10 +51,10 @@ def card_page(card: Card) -> str:
         _scores(card),
         "<h2>What it writes</h2>",
         '<p class="note">The logits that it adds to the tokens for z = 1, by the unembedding '
-        "without the final norm; a negative z turns the sign. \u2423 is a space.</p>",
+        "without the final norm. \u2423 is a space.</p>",
         '<div class="columns">',
-        _tokens("raises most", card.raised),
-        _tokens("lowers most", card.lowered),
+        _tokens("raised by z > 0, lowered by z < 0", card.raised),
+        _tokens("lowered by z > 0, raised by z < 0", card.lowered),
         "</div>",
         "<h2>Where it is active</h2>",
         '<p class="note">Discovery samples with the largest |z| at the last prompt token.</p>',
@@ -85,7 +85,7 @@ def _scores(card: Card) -> str:
     total = card.shape[0] * card.shape[1]
     lines = [_row("th", ["", *map(task_name, tasks)])]
     shares = [f"{card.layer_share[task]:.1f} %" for task in tasks]
-    lines.append(_row("td", ["ranked above, of its layer (HONES)", *shares]))
+    lines.append(_row("td", ["of its layer, ranked lower by HONES", *shares]))
     means = [f"{card.contribution[task]:.4g}" for task in tasks]
     lines.append(_row("td", ["mean contribution E[c], logit", *means]))
     for ranker in dict.fromkeys(card.ranks["ranker"]):
