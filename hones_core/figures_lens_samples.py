@@ -64,21 +64,17 @@ def lens_examples(
     strength the lost logit, of the sample's largest.
     """
     with styled():
-        height = _draw(_page(1.0), samples, tokens, images, title)  # once to learn the height
-        page = _page(height)
+        figure = Figure(figsize=(WIDTH, 1.0))
+        page = Page(figure.add_axes((0, 0, 1, 1)))
+        page.axis.axis("off")
         _draw(page, samples, tokens, images, title)
-        return page.axis.figure
+        height = page.y + MARGIN  # known at last
+        figure.set_figheight(height)
+        page.axis.set(xlim=(0, WIDTH), ylim=(height, 0))
+    return figure
 
 
-def _page(height: float) -> Page:
-    figure = Figure(figsize=(WIDTH, height))
-    axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(0, WIDTH), ylim=(height, 0))
-    axis.axis("off")
-    return Page(axis)
-
-
-def _draw(page: Page, samples, tokens, images, title: str) -> float:
+def _draw(page: Page, samples, tokens, images, title: str) -> None:
     if title:
         page.text(WIDTH / 2, title, 12, ha="center")
         page.y += 0.28
@@ -92,7 +88,6 @@ def _draw(page: Page, samples, tokens, images, title: str) -> float:
             page.axis.plot([MARGIN, WIDTH - MARGIN], [page.y] * 2, color="#cccccc", linewidth=0.8)
             page.y += GAP
             _sample(page, rows, lost, images[task, first["image"]])
-    return page.y + MARGIN
 
 
 def _key(page: Page) -> None:
@@ -195,8 +190,6 @@ def _picture(page: Page, image: Image.Image) -> float:
     width, height = (side * scale for side in image.size)
     box = (MARGIN, MARGIN + width, page.y + height, page.y)
     page.axis.imshow(image, extent=box, aspect="auto", interpolation="nearest")
-    full = page.axis.figure.get_figheight()
-    page.axis.set(xlim=(0, WIDTH), ylim=(full, 0))  # imshow changes them
     return height
 
 

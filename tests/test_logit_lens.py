@@ -19,6 +19,7 @@ from hones_core.logit_lens import (
     measure_logit_lens,
     target_tokens,
 )
+from hones_core.models import load_model
 from hones_core.neuron_sets import overlap_groups, random_set, salient_sets
 from hones_core.schemas.lens import (
     KINDS,
@@ -117,6 +118,20 @@ def test_lost_logits_are_those_of_hooks_on_the_stock_model(family, norm, engine)
                 expected = stock_lost(family, item, evaluator.text(item), neurons, norm)
                 torch.testing.assert_close(found[name][row], expected, atol=2e-5, rtol=1e-4)
         assert max(float(lost.abs().max()) for lost in found.values()) > 0.05
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_model_in_half_precision_is_close(tiny, norm):
+    """Products and differences are float32 whatever the model's type."""
+    name = tiny.adapter.family
+    half = replace(tiny, adapter=load_model(str(tiny.folder), name, "bfloat16", device="cpu"))
+    masks = {"dominant": ZeroNeurons.of(some_neurons(tiny, 6, 0))}
+    found, expected = (
+        lost_by_layer(models.evaluator("vqa"), make_instances("vqa"), masks, norm)["dominant"]
+        for models in (half, tiny)
+    )
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm() / expected.norm()) < 0.05
 
 
 def test_what_silences_nothing_loses_nothing(family):
