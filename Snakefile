@@ -29,6 +29,7 @@ include: "rules/groups.smk"
 include: "rules/steering.smk"
 include: "rules/sweeps.smk"
 include: "rules/agreement.smk"
+include: "rules/lens.smk"
 include: "rules/planted.smk"
 include: "rules/report.smk"
 

@@ -64,6 +64,22 @@ def members(groups: pd.DataFrame, group: str) -> NeuronSet:
     return frozenset(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True))
 
 
+def salient_sets(
+    groups: pd.DataFrame, dominant: pd.DataFrame, task: str
+) -> dict[str, tuple[str, NeuronSet]]:
+    """A task's two sets of METHOD 9: {"dominant" or "specific": (overlap group, neurons)}.
+
+    `groups` and `dominant` are the OVERLAP_GROUPS and DOMINANT_GROUPS artifacts. Both sets are
+    always there: a group without neurons is empty, a task without a shared group has none of the
+    name "". Raises ValueError if `dominant` does not know the task.
+    """
+    chosen = dominant.loc[dominant["task"] == task, "group"]
+    if len(chosen) != 1:
+        raise ValueError(f"the dominant groups name {len(chosen)} groups of task {task!r}, not one")
+    names = {"dominant": chosen.iloc[0], "specific": task}
+    return {name: (group, members(groups, group)) for name, group in names.items()}
+
+
 def group_sets(
     groups: pd.DataFrame,
     task: str,

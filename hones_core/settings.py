@@ -394,6 +394,19 @@ class Groups(Section):
     )
 
 
+class LogitLens(Section):
+    """Logits that a layer loses under masking (METHOD 9)."""
+
+    norm: Literal["none", "own", "frozen"] = Field(
+        description="final norm before the unembedding: left out, with the output's own variance, "
+        "or with that of the unchanged run's final residual"
+    )
+    samples: dict[TaskName, tuple[str, ...]] | None = Field(
+        description="test instances of the figure by task; a task that is left out: chosen"
+    )
+    samples_per_task: Positive = Field(description="instances that are chosen for the figure")
+
+
 class Steering(Section):
     """Learning scales (METHOD 10)."""
 
@@ -460,6 +473,7 @@ class Settings(Section):
     stability: Stability
     masking: Masking
     groups: Groups
+    logit_lens: LogitLens
     steering: Steering
     planted: PlantedCircuits
     report: Report

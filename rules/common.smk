@@ -45,6 +45,7 @@ TABLES = [
     "selectivity",
     "selectivity_index",
     "selectivity_by_kind",
+    "logit_lens",
 ]
 if "caption" in SETTINGS.tasks:
     TABLES.append("text_erasure")
@@ -59,11 +60,14 @@ FORMATS = ["parquet", "csv", "md"]
 FIGURES = [
     "head_scores",
     "layer_histogram",
+    "group_sizes",
     "group_drop",
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
     "selectivity",
+    "logit_lens",
+    "logit_lens_samples",
 ]
 PAPER = "resources/paper"
 OOD = SETTINGS.ood

@@ -155,6 +155,25 @@ rule plot_group_drop:
         "../workflow_scripts/plot_group_drop.py"
 
 
+rule plot_group_sizes:
+    input:
+        f"{RUN}/{{model}}/overlap_groups.parquet",
+    output:
+        multiext(f"{RUN}/figures/{{model}}/group_sizes", ".svg", ".png"),
+    log:
+        f"{RUN}/logs/plot_group_sizes/{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/plot_group_sizes/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=section(tasks=TASKS),
+        code=code("plot_group_sizes"),
+        env=versions("matplotlib"),
+    script:
+        "../workflow_scripts/plot_group_sizes.py"
+
+
 rule tabulate_benchmark:
     input:
         records=f"{RUN}/benchmark/records.parquet",

@@ -98,9 +98,10 @@ def check_head_effects(results: Results, samples: dict[str, int]) -> None:
 
 def check_tables(results: Results) -> None:
     """Every table is there in its three forms, and every figure."""
-    for name in ("masking_drop", "masking_score", "group_drop", "steering"):
+    for name in ("masking_drop", "masking_score", "group_drop", "steering", "logit_lens"):
         for suffix in ("parquet", "csv", "md"):
             assert (results.folder / "tables" / f"{name}.{suffix}").stat().st_size > 0
-    for name in ("head_scores", "layer_histogram", "group_drop"):
+    figures = ("head_scores", "layer_histogram", "group_drop", "group_sizes")
+    for name in (*figures, "logit_lens", "logit_lens_samples"):
         text = (results.folder / "figures" / results.model / f"{name}.svg").read_text()
         assert text.rstrip().endswith("</svg>")

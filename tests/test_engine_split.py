@@ -28,6 +28,7 @@ from hones_core.engine.device import DeviceFacts, look, together
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.engine.joint import JointEvaluator
 from hones_core.engine.selfcheck import check_model
+from hones_core.logit_lens import NORMS, measure_logit_lens
 from hones_core.models import load_model
 from hones_core.models.adapter import Adapter, ModelError
 from hones_core.models.loading import FAMILIES, computing_names
@@ -166,6 +167,18 @@ def test_steered_predictions(split):
 )
 def test_other_measurements(split, measure):
     assert_same(split, lambda models: measure(watched(models, "vqa"), make_instances("vqa")))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_logit_lens(split, norm):
+    sets = {"dominant": ("vqa+ocr", frozenset([(0, 2), (1, 3)])), "specific": ("vqa", frozenset())}
+
+    def run(models):
+        return pd.concat(
+            measure_logit_lens(watched(models, "vqa"), make_instances("vqa"), sets, norm)
+        )
+
+    assert_same(split, run)
 
 
 def test_the_check_of_the_model(split):

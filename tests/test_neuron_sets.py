@@ -1,7 +1,7 @@
 """Top sets, overlap groups and random controls."""
 
 from collections import Counter
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -156,3 +156,66 @@ def test_group_sets_of_a_task():
     assert len({found["vqa", trial] for trial in range(3)}) == 3
     assert found == group_sets(groups, "vqa", TASKS, (LAYERS, NEURONS), 3, "uniform", 0)
     assert group_sets(groups, "retrieval", TASKS, (LAYERS, NEURONS), 3, "uniform", 0) == {}
+
+
+small_sets = st.tuples(*[st.frozensets(neuron, max_size=8)] * 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(small_sets, st.lists(st.sampled_from(TASKS), min_size=1, max_size=4, unique=True))
+def test_runs_of_fewer_tasks_have_fewer_groups(drawn, tasks):
+    """One task, or tasks left out: as many groups as there are combinations, nothing else."""
+    sets = {task: neurons for task, neurons in zip(TASKS, drawn, strict=True) if task in tasks}
+    names = group_names(tuple(sets))
+    assert len(names) == 2 ** len(sets) - 1
+    groups = overlap_groups(sets)
+    assert set(groups["group"]) <= set(names)
+    assert sum(len(members(groups, name)) for name in names) == len(groups)
+    for task in set(TASKS) - set(sets):  # a missing task is in no group, and has nothing to mask
+        assert not groups["group"].str.contains(task).any()
+        assert group_sets(groups, task, tuple(sets), (LAYERS, NEURONS), 1, "uniform", 0) == {}
+    if len(sets) == 1:
+        ((task, neurons),) = sets.items()
+        assert names == groups_with(task, tuple(sets)) == [task]
+        assert members(groups, task) == neurons
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=LAYERS * NEURONS, max_size=LAYERS * NEURONS))
+def test_ties_are_cut_the_same_way_every_time(scores):
+    """Of equal scores the tie-breaker decides, then layer and neuron; larger sets hold smaller."""
+    grid = np.array(scores, dtype=float).reshape(LAYERS, NEURONS)
+    ties = grid % 2
+    ranking = order(grid, ties).assign(ranker="a", seed=0)
+    places = sorted(product(range(LAYERS), range(NEURONS)), key=lambda n: (-grid[n], -ties[n], n))
+    tops = [top_set(ranking, "a", ratio) for ratio in (0.05, 0.1, 0.5, 1.0)]
+    for smaller, larger in pairwise(tops):
+        assert smaller <= larger
+    for found in tops:
+        assert found == frozenset(places[: len(found)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(small_sets, st.sampled_from(["uniform", "layer_matched"]), st.integers(0, 5))
+def test_random_controls_of_a_task(drawn, control, seed):
+    sets = dict(zip(TASKS, drawn, strict=True))
+    groups = overlap_groups(sets)
+    shape = (LAYERS, 3 * NEURONS)  # wide enough to match any layer
+    for task in TASKS:
+        found = group_sets(groups, task, TASKS, shape, 2, control, seed)
+        filled = [name for name in groups_with(task, TASKS) if members(groups, name)]
+        assert set(found) == {(name, trial) for name in filled for trial in (-1, 0, 1)}
+        for (name, trial), neurons in found.items():
+            own = members(groups, name)
+            if trial < 0:
+                assert neurons == own
+                continue
+            assert len(neurons) == len(own) and not neurons & own
+            if control == "layer_matched":
+                assert Counter(n[0] for n in neurons) == Counter(n[0] for n in own)
+        # A control depends on its group alone, so that all tasks that share a group share it.
+        again = group_sets(groups, task, TASKS, shape, 2, control, seed)
+        assert again == found
+        for other in TASKS:
+            theirs = group_sets(groups, other, TASKS, shape, 2, control, seed)
+            assert all(theirs[key] == found[key] for key in set(theirs) & set(found))

@@ -74,6 +74,9 @@ def test_the_shipped_weights_are_safetensors():
         "rank_neurons",
         "tabulate_steering",
         "tabulate_efficiency",
+        "choose_lens_samples",
+        "tabulate_logit_lens",
+        "plot_lens_samples",
     ],
 )
 def test_steps_without_a_model_do_not_load_torch(script):

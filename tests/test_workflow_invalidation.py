@@ -24,6 +24,11 @@ TABLES_AND_FIGURES = {
     "tabulate_text_erasure",
     "tabulate_ood_groups",
 }
+TABLES_AND_FIGURES |= {"tabulate_logit_lens", "plot_logit_lens"}
+LENS = {f"measure_logit_lens/{task}" for task in TASKS} | {
+    "choose_lens_samples",
+    "plot_lens_samples",
+}
 
 TOKEN_LEVEL_STEPS = (
     "measure_dla",
@@ -42,8 +47,8 @@ ON_DEMAND = ("ood_benchmark",)
 
 # From the membership of the top sets on, all tasks depend on each other.
 AFTER_TOP_SETS = (
-    {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES}
-    | {"predict_text_erased", "predict_ood_groups"}
+    {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES, *LENS}
+    | {"predict_text_erased", "predict_ood_groups", "plot_group_sizes"}
     | {f"predict_selectivity/{task}" for task in TASKS}
     | {f"predict_group_masked/{task}" for task in TASKS}
     | {f"learn_steering_scales/{task}" for task in TASKS}
@@ -280,6 +285,26 @@ def test_a_job_for_all_tasks_of_a_model_names_each_task_s_files_and_parameters(c
     jobs = planned(complete)
     assert "predict_base" in jobs and "rank_heads/ocr" in jobs
     assert not {"predict_base/ocr", "draw_toy_scenes", "build_instances/ocr"} & jobs
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "samples_per_task: 2 ",
+            "samples_per_task: 3 ",
+            LENS - {f"measure_logit_lens/{task}" for task in TASKS},
+        ),
+        (
+            "norm: none ",
+            "norm: own ",
+            LENS - {"choose_lens_samples"} | {"tabulate_logit_lens", "plot_logit_lens"},
+        ),
+    ],
+)
+def test_other_samples_of_the_logit_lens_run_no_model(complete, edit, old, new, expected):
+    edit("config.yaml", old, new)
+    assert planned(complete) == expected
 
 
 HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}
