@@ -38,11 +38,6 @@ def spread_columns(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
     )
 
 
-def estimate_columns(name: str, unit: str, meaning: str) -> tuple[Column, ...]:
-    """A value with its interval and p, for the tables of other modules."""
-    return _estimate(name, unit, meaning)
-
-
 def drop_columns() -> tuple[Column, ...]:
     """A relative drop with its interval and p."""
     return estimate_columns(
