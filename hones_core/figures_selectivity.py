@@ -44,7 +44,7 @@ def _matrix(axis: Axes, rows: pd.DataFrame, labelled: bool) -> None:
             axis.text(*place, "empty", ha="center", va="center", fontsize=7, color=INK)
             continue
         dark = abs(row.drop) > DARK * STRONGEST
-        text = f"{row.drop:.0f}\n[{row.drop_low:.0f}, {row.drop_high:.0f}]"
+        text = f"{_whole(row.drop)}\n[{_whole(row.drop_low)}, {_whole(row.drop_high)}]"
         weight = "bold" if row.shown else "normal"
         colour = "white" if dark else INK
         axis.text(*place, text, ha="center", va="center", fontsize=7, color=colour, weight=weight)
@@ -54,3 +54,8 @@ def _matrix(axis: Axes, rows: pd.DataFrame, labelled: bool) -> None:
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_visible(False)
+
+
+def _whole(value: float) -> str:
+    """A whole number without "-0"; a dash where it is undefined."""
+    return "–" if np.isnan(value) else str(round(value))

@@ -1,5 +1,7 @@
 """The whole chain on a few scenes with the toy LLaVA, and what happens when something breaks."""
 
+import re
+
 import pytest
 from chain_support import (
     Results,
@@ -9,6 +11,7 @@ from chain_support import (
     check_tables,
     small_run,
 )
+from documents_support import python_of, run_python
 from workflow_support import copy_project, snakemake, succeed, write_config
 
 from hones_core import artifacts
@@ -63,6 +66,17 @@ def test_the_shipped_model_does_the_tasks(results):
         for task in ("vqa", "ocr", "caption", "retrieval")
     }
     assert min(utilities.values()) > 0.4, utilities  # the bands of the model card, on few scenes
+
+
+def test_the_cookbook_s_questions_are_answered(run):
+    code = python_of("cookbook.md").replace("results/toy", "results/small")
+    assert len(run_python(code, run[0]).splitlines()) > 10
+
+
+def test_the_report_shows_this_run_and_loads_nothing(results):
+    page = (results.folder / "report" / "index.html").read_text()
+    assert "HONES: run small" in page and "llava" in page
+    assert not re.search(r"""(src|href)=["']?(?!#|data:)""", page)
 
 
 def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):

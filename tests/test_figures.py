@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgba
 
 from hones_core.figure_style import TASK_COLOURS, save
 from hones_core.figures import group_bars, head_heatmap, layer_histogram
+from hones_core.figures_selectivity import selectivity_matrix
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 
@@ -156,3 +157,17 @@ def test_files_repeat_byte_for_byte(tmp_path):
     for name in files:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     assert b"<dc:date>" not in (tmp_path / "first" / "heads.svg").read_bytes()
+
+
+def test_the_selectivity_matrix_names_empty_sets_and_undefined_drops():
+    rows = [
+        {"source_task": source, "kind": kind, "task": task, "n_neurons": size, "shown": size > 0}
+        | {"drop": drop, "drop_low": drop - 1, "drop_high": drop + 1}
+        for kind in ("top", "dominant")
+        for source, size in (("vqa", 3), ("ocr", 0 if kind == "dominant" else 2))
+        for task, drop in (("vqa", -0.2), ("ocr", float("nan") if size == 0 else 30.0))
+    ]
+    figure = selectivity_matrix(pd.DataFrame(rows), "toy")
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert texts.count("empty") == 2 and "0\n[-1, 1]" in texts and "30\n[29, 31]" in texts
+    assert [axis.get_title() for axis in figure.axes] == ["Whole top set", "Dominant group"]
