@@ -19,6 +19,7 @@ from hones_core.figure_style import (
 )
 from hones_core.neuron_sets import group_names
 
+FEWEST = 7  # columns that there is room for: those of one task alone would be as wide as the page
 ABSENT = "#dddddd"
 SHARED = "#4d4d4d"
 SHADES = ("#f4f4f4", "#ffffff")
@@ -91,7 +92,7 @@ def _draw_matrix(axis: Axes, counts: pd.Series, tasks: list[str]) -> None:
         style = {"color": face, "edgecolors": colour, "linewidths": 1.4, "zorder": 3}
         axis.scatter([place] * len(inside), inside, 46, **style)
     axis.set_ylim(len(tasks) - 0.5, -0.5)
-    axis.set_xlim(-0.6, len(counts) - 0.4)
+    axis.set_xlim(-0.6, max(len(counts), FEWEST) - 0.4)
     axis.set_yticks([])
     axis.tick_params(length=0, labelbottom=False)
     for spine in axis.spines.values():

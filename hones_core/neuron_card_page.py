@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
 
 import pandas as pd
 from PIL import Image
@@ -36,7 +37,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def card_page(card: Card) -> str:
     """The whole page."""
-    name = f"Layer {card.layer}, neuron {card.neuron}"
+    name = f"Layer {card.layer}, neuron {card.neuron} of {Path(card.folder).name}"
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -44,7 +45,7 @@ def card_page(card: Card) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
         f"<title>{escape(name)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(name)}</h1>",
-        f'<p class="note">of {escape(card.folder)}: {card.shape[0]} layers of '
+        f'<p class="note">from {escape(card.folder)}; {card.shape[0]} layers of '
         f"{card.shape[1]:,} neurons</p>",
         _membership(card),
         "<h2>Scores</h2>",
@@ -75,7 +76,7 @@ def _membership(card: Card) -> str:
         f'<span style="background:{TASK_COLOURS.get(task, "#222")}">{escape(name)}</span>'
         for task, name in zip(tasks, map(task_name, tasks), strict=True)
     )
-    kind = "and of no other task" if len(tasks) == 1 else "which these tasks share"
+    kind = "of this task and no other" if len(tasks) == 1 else "of these tasks and no other"
     return f'<p class="group">{marks} in the {escape(share)}, {kind}</p>'
 
 

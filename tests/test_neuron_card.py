@@ -152,7 +152,9 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(tiny, folder):
     assert page.open == []
     assert HOSTILE in page.text and "<script" not in text and "<b>this" not in text
     assert "<i>" in page.text and f"Layer {layer}, neuron {neuron}" in page.text
-    assert group == "" or "share" in page.text or "no other task" in page.text
+    assert (
+        "of these tasks and no other" if "+" in group else "of this task and no other"
+    ) in page.text
     sources = [value for tag, name, value in page.attributes if name in ("src", "href")]
     assert len(sources) == 15 and all(one.startswith("data:image/png") for one in sources)
     image = Image.open(io.BytesIO(base64.b64decode(sources[0].partition(",")[2])))
