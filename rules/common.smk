@@ -38,6 +38,8 @@ TABLES = [
     "masking_score",
     "group_drop",
     "steering",
+    "steering_bootstrap",
+    "steering_side_effects",
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
@@ -182,6 +184,13 @@ JOB_INPUTS = {
 }
 
 
+def every_scale(wildcards):
+    """The scales of all tasks on the model: each task is also run under those of the others."""
+    return [
+        JOB_INPUTS["scales"].format(model=wildcards.model, task=task) for task in TASKS
+    ]
+
+
 def job_tasks(wildcards, tasks=TASKS):
     """The job's tasks, each with its model, as the wildcards of a job of its own would be."""
     chosen = tasks if PER_MODEL else [wildcards.task]
@@ -189,13 +198,16 @@ def job_tasks(wildcards, tasks=TASKS):
 
 
 def job_inputs(*names, tasks=TASKS):
-    """What the job reads of each of its tasks, as {name}_{task}: names of JOB_INPUTS, or images."""
+    """What the job reads of each of its tasks, as {name}_{task}: names of JOB_INPUTS, images, or
+    every_scale."""
 
     def files(wildcards):
         return {
             f"{name}_{one.task}": (
                 task_images(one)
                 if name == "images"
+                else every_scale(one)
+                if name == "every_scale"
                 else JOB_INPUTS[name].format(model=one.model, task=one.task)
             )
             for one in job_tasks(wildcards, tasks)

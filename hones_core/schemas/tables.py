@@ -126,19 +126,67 @@ GROUP_DROP = Schema(
 
 STEERING = Schema(
     name="steering",
-    version=1,
+    version=2,
     rule="tabulate_steering",
-    meaning="Score on test of each steering method and its gain over the base (paper's Table 3).",
+    meaning="Score on test of each steering method and its gain over the base (paper's Table 3), "
+    "and how far its predictions are from the base's.",
     key=("model", "method", "task"),
     columns=(
         MODEL,
         Column("method", "string", "", "steering method; base: the unchanged model"),
         TASK,
         N_INSTANCES,
-        *_estimate("score", "", "the task's score in [0, 1]", p=False),
+        Column("n_seeds", "int64", "", "random banks of the method random, else 1"),
+        *_estimate("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
+        *_spread("seed", "", "the seeds' scores (sd is NaN with one seed)"),
         *_estimate("gain", "percentage point", "score less the base's, times 100; 0 for the base"),
+        Column("kl", "float64", "nat", "KL(unsteered || steered) per target token; mean on test"),
+        Column(
+            "development_score", "float64", "", "score on development; mean over seeds", nan=True
+        ),
         PAPER_MODEL,
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+STEERING_BOOTSTRAP = Schema(
+    name="steering_bootstrap",
+    version=1,
+    rule="tabulate_steering",
+    meaning="Paired bootstrap of HONES against every other steering method (paper's Table 14).",
+    key=("model", "task", "baseline"),
+    columns=(
+        MODEL,
+        TASK,
+        Column("baseline", "string", "", "method that HONES is compared with"),
+        *_estimate("delta", "percentage point", "HONES's score less the baseline's, times 100"),
+        Column("mean_delta", "float64", "percentage point", "mean over the resamples", nan=True),
+        PAPER_MODEL,
+        Column(
+            "paper_mean_delta", "float64", "percentage point", "the paper's; NaN if none", nan=True
+        ),
+        Column("paper_sd", "float64", "percentage point", "the paper's; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+STEERING_SIDE_EFFECTS = Schema(
+    name="steering_side_effects",
+    version=1,
+    rule="tabulate_steering",
+    meaning="What the HONES scales of one task do to the score of every task on test.",
+    key=("model", "steered_task", "scored_task"),
+    columns=(
+        MODEL,
+        Column("steered_task", "string", "", "task whose scales are in force"),
+        Column("scored_task", "string", "", "task that is scored"),
+        Column("n_instances", "int64", "", "test instances of the scored task"),
+        Column("base_score", "float64", "", "score of the unchanged model in [0, 1]"),
+        Column("score", "float64", "", "score under the scales in [0, 1]"),
+        *_estimate("gain", "percentage point", "score less the base's, times 100"),
         LEVEL,
         N_RESAMPLES,
     ),
