@@ -98,7 +98,9 @@ STEERED_PREDICTIONS = Schema(
             "kl",
             "float64",
             "nat",
-            "KL(unsteered || steered) at the target's tokens, teacher-forced, their mean",
+            "KL(unsteered || steered) at the target's tokens, teacher-forced, their mean; NaN but "
+            "for the first 64 instances",
+            nan=True,
         ),
     ),
 )

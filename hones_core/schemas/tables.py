@@ -140,7 +140,7 @@ STEERING = Schema(
         *_estimate("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
         *_spread("seed", "", "the seeds' scores (sd is NaN with one seed)"),
         *_estimate("gain", "percentage point", "score less the base's, times 100; 0 for the base"),
-        Column("kl", "float64", "nat", "KL(unsteered || steered) per target token; mean on test"),
+        Column("kl", "float64", "nat", "KL(unsteered || steered) per target token, test"),
         Column(
             "development_score", "float64", "", "score on development; mean over seeds", nan=True
         ),

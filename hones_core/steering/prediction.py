@@ -6,11 +6,10 @@ from functools import partial
 import pandas as pd
 import torch
 
-from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import Intervention
+from hones_core.engine.evaluate import Evaluator, Outcome
 from hones_core.engine.memory import run_in_halves
 from hones_core.masking import PREDICTION_COLUMNS, outcomes_under, prediction_row
-from hones_core.partial import Parts
+from hones_core.partial import Parts, fingerprint
 from hones_core.steering.bank import Bank
 from hones_core.steering.examples import first_examples
 from hones_core.steering.training import cached_targets, token_terms
@@ -18,6 +17,7 @@ from hones_core.tasks.instances import Instance
 
 Steered = tuple[Bank, list[float]]
 BASE = ("base", 0)
+KL_INSTANCES = 64  # whose KL is measured: enough for its order of magnitude
 
 
 def predict_steered(
@@ -31,7 +31,8 @@ def predict_steered(
 
     `scales` is its STEERING_SCALES, all of whose methods are run beside the unchanged model;
     `others` are those of other tasks, whose HONES scales are tried on this one. z is multiplied by
-    1 + scale at all positions.
+    1 + scale at all positions; methods with the same scales are run once. KL to the unchanged model
+    is measured on the first KL_INSTANCES instances and NaN for the others.
     """
     steered = {
         (method, int(seed)): Bank.of_rows(rows)
@@ -41,26 +42,44 @@ def predict_steered(
         task: Bank.of_rows(rows[(rows["method"] == "hones") & (rows["seed"] == 0)])
         for task, rows in (others or {}).items()
     }
-    device = evaluator.adapter.device
-    interventions: dict[tuple, Intervention | None] = {("own", *BASE): None}
-    for kind, banks in (("own", steered), ("other", foreign)):
-        for key, (bank, values) in banks.items():
-            label = (kind, *key) if kind == "own" else (kind, key)
-            interventions[label] = bank.intervention(torch.tensor(values, device=device))
-    divergence = mean_divergences(evaluator, instances, steered)
+    found = _outcomes(evaluator, instances, [None, *steered.values(), *foreign.values()], parts)
+    measured = instances[:KL_INSTANCES]
+    divergence = {(*BASE, one.instance_id): 0.0 for one in measured}
+    divergence |= mean_divergences(evaluator, measured, steered)
     own, side_effects = [], []
-    for (kind, *key), outcome in outcomes_under(evaluator, instances, interventions, parts=parts):
-        row = prediction_row(outcome)
-        if kind == "own":
-            method, seed = key
-            kl = divergence.get((method, seed, outcome.instance_id), 0.0)
-            own.append({"method": method, "seed": seed, **row, "kl": kl})
-        else:
-            side_effects.append({"steered_task": key[0], **row})
+    for (method, seed), outcomes in zip([BASE, *steered], found, strict=False):
+        for outcome in outcomes:
+            kl = divergence.get((method, seed, outcome.instance_id), float("nan"))
+            own.append({"method": method, "seed": seed, **prediction_row(outcome), "kl": kl})
+    for task, outcomes in zip(foreign, found[1 + len(steered) :], strict=True):
+        side_effects += [{"steered_task": task, **prediction_row(one)} for one in outcomes]
     return (
         pd.DataFrame(own),
         pd.DataFrame(side_effects, columns=["steered_task", *PREDICTION_COLUMNS]),
     )
+
+
+def _outcomes(
+    evaluator: Evaluator,
+    instances: Sequence[Instance],
+    runs: Sequence[Steered | None],
+    parts: Parts | None,
+) -> list[list[Outcome]]:
+    """Every run's outcomes (None: of the unchanged model); equal runs are run once."""
+    labels, interventions = [], {}
+    for run in runs:
+        if run is None or not any(run[1]):
+            labels.append("base")
+            interventions["base"] = None
+            continue
+        bank, values = run
+        labels.append(fingerprint([bank.neurons, values]))
+        scales = torch.tensor(values, device=evaluator.adapter.device)
+        interventions[labels[-1]] = bank.intervention(scales)
+    found: dict[str, list[Outcome]] = {label: [] for label in interventions}
+    for label, outcome in outcomes_under(evaluator, instances, interventions, parts=parts):
+        found[label].append(outcome)
+    return [found[label] for label in labels]
 
 
 def mean_divergences(

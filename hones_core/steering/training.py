@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from hones_core.engine.cached import CachedTargets
+from hones_core.engine.cached import CachedBatch, CachedTargets
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import applied
 from hones_core.engine.memory import most_that_fit
@@ -88,10 +88,14 @@ def learn_scales(
     watched = progress(batches, label, size=len, unit="samples", kept=lambda: kept)
     for step, batch in enumerate(watched):
         if step < restored:
+            if cache is not None and restored < len(batches):
+                states_of(evaluator, batch, cache)  # in the same company, hence to the same bits
             continue
         rate = cosine_to_tenth(training.learning_rate, step, len(batches))
         backward = partial(_backward, evaluator, bank, state.scales, batch, cache, training)
-        losses, at_once = most_that_fit(min(at_once, len(batch)), backward, "examples at once")
+        size = min(at_once, len(batch))
+        losses, fitting = most_that_fit(size, backward, "examples at once")
+        at_once = fitting if fitting < size else at_once
         state.step(rate, *losses)
         _check_course(state.curve, training)
         if time.monotonic() - last >= parts.every_seconds or step == len(batches) - 1:
@@ -239,6 +243,13 @@ def cached_targets(evaluator: Evaluator, bank: Bank) -> CachedTargets:
     return CachedTargets(evaluator.adapter, bank.neurons[0][0], encode)
 
 
+def states_of(
+    evaluator: Evaluator, examples: Sequence[Example], cache: CachedTargets
+) -> CachedBatch:
+    """The cached states of some examples, computed together where they are not there yet."""
+    return cache.batch([(Asked.of(e), target_with_stop(evaluator, e)) for e in examples])
+
+
 def loss_terms(
     evaluator: Evaluator,
     bank: Bank,
@@ -272,7 +283,7 @@ def token_terms(
         with applied(adapter, steered):
             student = forced_logits(adapter, forced).log_softmax(-1)
     else:
-        forced = cache.batch([(Asked.of(e), target_with_stop(evaluator, e)) for e in examples])
+        forced = states_of(evaluator, examples, cache)
         teacher = cache.teacher_logits(forced).log_softmax(-1)
         with applied(adapter, steered):
             student = cache.logits(forced).log_softmax(-1)
