@@ -197,19 +197,21 @@ def job_tasks(wildcards, tasks=TASKS):
     return [SimpleNamespace(model=wildcards.model, task=task) for task in chosen]
 
 
+def job_file(name, wildcards):
+    """What a job reads of one task under a name of JOB_INPUTS, images or every_scale."""
+    if name == "images":
+        return task_images(wildcards)
+    if name == "every_scale":
+        return every_scale(wildcards)
+    return JOB_INPUTS[name].format(model=wildcards.model, task=wildcards.task)
+
+
 def job_inputs(*names, tasks=TASKS):
-    """What the job reads of each of its tasks, as {name}_{task}: names of JOB_INPUTS, images, or
-    every_scale."""
+    """What the job reads of each of its tasks, as {name}_{task}: names that `job_file` knows."""
 
     def files(wildcards):
         return {
-            f"{name}_{one.task}": (
-                task_images(one)
-                if name == "images"
-                else every_scale(one)
-                if name == "every_scale"
-                else JOB_INPUTS[name].format(model=one.model, task=one.task)
-            )
+            f"{name}_{one.task}": job_file(name, one)
             for one in job_tasks(wildcards, tasks)
             for name in names
         }
@@ -413,3 +415,17 @@ def ood_images(wildcards):
     """The image folder of a set's data set."""
     folder = getattr(OOD, OOD_SETS[wildcards.ood_set].dataset).image_folder
     return folder if SHIFTED_TOY else existing(folder)
+
+
+# Sets whose in-domain task is run: its scales are tried on them.
+STEERED_SETS = [name for name in OOD_SETS if OOD_SETS[name].in_domain_task in TASKS]
+
+
+def in_domain(artifact):
+    """An artifact of the task whose scales are tried on the set."""
+
+    def file(wildcards):
+        task = OOD_SETS[wildcards.ood_set].in_domain_task
+        return f"{RUN}/{wildcards.model}/{task}/{artifact}.parquet"
+
+    return file

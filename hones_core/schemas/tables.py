@@ -192,6 +192,34 @@ STEERING_SIDE_EFFECTS = Schema(
     ),
 )
 
+OOD_STEERING = Schema(
+    name="ood_steering",
+    version=1,
+    rule="tabulate_ood_steering",
+    meaning="Steering on other data sets: the scored parts of the divisions of each set, mean and "
+    "standard deviation over the divisions (paper's Table 4).",
+    key=("model", "method", "ood_set"),
+    columns=(
+        MODEL,
+        Column(
+            "method",
+            "string",
+            "",
+            "base; in-domain scales (zero_shot) or learned anew (tuned), of HONES or random banks",
+        ),
+        Column("ood_set", "string", "", "set; avg: mean over the sets, division by division"),
+        Column("n_divisions", "int64", "", "divisions of the set"),
+        Column("score", "float64", "", "score in [0, 1]; mean over divisions"),
+        Column("score_sd", "float64", "", "its standard deviation", nan=True),
+        Column("gain", "float64", "percentage point", "score less the base's, times 100; mean"),
+        Column("gain_sd", "float64", "percentage point", "its standard deviation", nan=True),
+        Column("n_gains", "int64", "", "divisions in which the gain is above 0"),
+        PAPER_MODEL,
+        Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
+        Column("paper_sd", "float64", "", "its standard deviation over 10 splits", nan=True),
+    ),
+)
+
 HEAD_SCREENING = Schema(
     name="head_screening",
     version=1,

@@ -42,7 +42,8 @@ def predict_steered(
         task: Bank.of_rows(rows[(rows["method"] == "hones") & (rows["seed"] == 0)])
         for task, rows in (others or {}).items()
     }
-    found = _outcomes(evaluator, instances, [None, *steered.values(), *foreign.values()], parts)
+    runs = [None, *steered.values(), *foreign.values()]
+    found = outcomes_of_runs(evaluator, instances, runs, parts)
     measured = instances[:KL_INSTANCES]
     divergence = {(*BASE, one.instance_id): 0.0 for one in measured}
     divergence |= mean_divergences(evaluator, measured, steered)
@@ -59,7 +60,7 @@ def predict_steered(
     )
 
 
-def _outcomes(
+def outcomes_of_runs(
     evaluator: Evaluator,
     instances: Sequence[Instance],
     runs: Sequence[Steered | None],
