@@ -344,6 +344,7 @@ def test_the_plan_of_the_paper(paper):
         "masking",
         "group masking",
         "steering",
+        "steering choices",
         "steered",
     }
     heads = [row for row in rows if row.stage == "head effects" and row.model == "llava-1.5-7b"]
