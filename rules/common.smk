@@ -31,6 +31,7 @@ except SettingsError as error:
 RUN = f"results/{SETTINGS.run_name}"
 TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
+BY_NAME = sorted(MODELS)  # the order of the keys of what goes into `params`
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
 TABLES = [
@@ -354,19 +355,19 @@ def token_level_section(wildcards, **more):
 
 
 def per_task(artifact):
-    """One artifact of every model and task, model by model."""
+    """One artifact of every model and task, model by model, as `compare_with` names them."""
     return expand(
-        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
+        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=BY_NAME, task=TASKS
     )
 
 
 def efficiency_files(name):
     """A file of every model's efficiency, measured on the task that all methods apply to."""
-    return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=MODELS)
+    return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=BY_NAME)
 
 
 def per_model(artifact):
-    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=MODELS)
+    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=BY_NAME)
 
 
 def table_section():
