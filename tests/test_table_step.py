@@ -1,4 +1,4 @@
-"""What tables read: each model's artifacts under its own name, in whatever order models are listed."""
+"""What tables read: each model's artifacts under its own name, in whatever order it is listed."""
 
 from types import SimpleNamespace
 
@@ -28,10 +28,7 @@ def test_files_are_listed_in_the_order_of_the_params(tmp_path):
     project = copy_project(tmp_path)
     models = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
     overlay = write_config(project, "reversed.yaml", {"models": models[::-1]})
-    said = succeed(
-        project,
-        *("--cores", "1", "--dry-run", "--configfile", overlay),
-        "results/toy/tables/steering.parquet",
-    )
+    target = "results/toy/tables/steering.parquet"
+    said = succeed(project, target, "--cores", "1", "--dry-run", "--configfile", overlay)
     block = said.split("rule tabulate_steering:")[1].split("output:")[0]
     assert block.index("results/toy/llava/vqa") < block.index("results/toy/qwen2_5_vl/vqa")

@@ -27,4 +27,4 @@ with step(snakemake):
         cfg["compare_with"],
     )
     stem = Path(snakemake.output[0]).with_suffix("")
-    write_plain_table(table, OOD_STEERING, stem, provenance(snakemake))
+    write_plain_table(table, OOD_STEERING, stem, provenance(snakemake), decimals=4)
