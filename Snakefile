@@ -27,6 +27,7 @@ include: "rules/rankers.smk"
 include: "rules/masking.smk"
 include: "rules/groups.smk"
 include: "rules/steering.smk"
+include: "rules/ood_steering.smk"
 include: "rules/sweeps.smk"
 include: "rules/agreement.smk"
 include: "rules/lens.smk"
@@ -68,6 +69,11 @@ rule ood_predictions:
             model=MODELS,
             ood_set=OOD_SETS,
         ),
+
+
+rule ood_steering:
+    input:
+        expand(f"{RUN}/tables/ood_steering.{{format}}", format=FORMATS),
 
 
 rule check_toys:

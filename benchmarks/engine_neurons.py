@@ -13,7 +13,9 @@ from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, applied, recorded_activations
 from hones_core.models.adapter import Adapter
-from hones_core.steering import Bank, Example, cached_targets, loss_terms, target_with_stop
+from hones_core.steering.bank import Bank
+from hones_core.steering.examples import Example, target_with_stop
+from hones_core.steering.training import cached_targets, loss_terms
 from hones_core.tasks.instances import Instance
 
 

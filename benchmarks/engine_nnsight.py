@@ -13,7 +13,8 @@ from hones_core.engine.interventions import mean_replace_head, scale_neurons
 from hones_core.models.adapter import Adapter
 
 if TYPE_CHECKING:
-    from hones_core.steering import Bank, Example
+    from hones_core.steering.bank import Bank
+    from hones_core.steering.examples import Example
 
 
 def open_nnsight(adapter: Adapter) -> tuple["Traced | None", str]:
@@ -90,7 +91,7 @@ class Traced:
         examples: Sequence["Example"],
         targets: Sequence[Sequence[int]],
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and KL of a batch, as `hones_core.steering.loss_terms`."""
+        """Cross-entropy and KL of a batch, as `hones_core.steering.training.loss_terms`."""
         inputs, ids, mask = self._forced(evaluator, examples, targets)
         steered = bank.intervention(scales).bank
         keep = ids.shape[1] + 1

@@ -5,6 +5,7 @@ digest of its key and content: a part of another job, of other instances or with
 never given back.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -36,10 +37,17 @@ class Parts:
         self.every_seconds = every_seconds
         self.folder = None if folder is None else Path(folder)
         self.key = fingerprint(key)
+        self.prefix = ""
         if self.folder is None or not self.folder.is_dir():
             return
         if any(path.name != self.key for path in self.folder.iterdir()):
             _say(f"{self.folder} holds parts of other settings, code or inputs, which are not used")
+
+    def within(self, name: str) -> "Parts":
+        """The same place for one of several things that the job makes: its parts have own names."""
+        own = copy.copy(self)
+        own.prefix = f"{self.prefix}{name}."
+        return own
 
     def load(self, name: str, key: Any) -> pa.Table | None:
         """The part `name` as saved under `key` (JSON-serialisable); None if there is none.
@@ -79,7 +87,7 @@ class Parts:
             shutil.rmtree(self.folder)
 
     def _path(self, name: str) -> Path:
-        return self.folder / self.key / f"{name}.part"
+        return self.folder / self.key / f"{self.prefix}{name}.part"
 
 
 def fingerprint(value: Any) -> str:

@@ -410,14 +410,22 @@ class LogitLens(Section):
 class Steering(Section):
     """Learning scales (METHOD 10)."""
 
-    bank_size: Positive | None = Field(description="most neurons in the bank; null: all")
+    bank: Literal["dominant_group", "specific_group", "top_set"] = Field(
+        description="neurons that are steered: the task's dominant group, those that no other "
+        "task shares, or its whole top set"
+    )
+    bank_sizes: tuple[Positive | None, ...] = Field(
+        min_length=1, description="most neurons in the bank, tried on development; null: all"
+    )
     bank_without_shared_group: Literal["refuse", "specific_group"] = Field(
         description="the bank of a task that shares no neuron with another task"
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(description="AdamW's first rate")
     epochs: Positive = Field(description="passes over the development instances")
     batch_size: Positive = Field(description="prompts per optimiser step")
-    kl_weight: Annotated[float, Field(ge=0)] = Field(description="beta, weight of the KL term")
+    kl_weights: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        min_length=1, description="beta, weights of the KL term, tried on development"
+    )
     l2_weight: Annotated[float, Field(ge=0)] = Field(description="weight of the squared scales")
     clip_norm: Annotated[float, Field(gt=0)] = Field(description="gradient norm limit")
     max_abs_scale: Annotated[float, Field(gt=0)] = Field(description="scales stay within ± this")
@@ -426,6 +434,18 @@ class Steering(Section):
     fixed_amplification: Annotated[float, Field(gt=0)] = Field(
         description="factor of the Fixed-Amp baseline"
     )
+    grid_factors: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        min_length=1, description="factors that Grid-Search tries on development"
+    )
+    random_seeds: Positive = Field(description="random banks of RandNeuron")
+    quick: bool = Field(description="a few optimiser steps only, for tests")
+
+    @field_validator("bank_sizes", "kl_weights", "grid_factors")
+    @classmethod
+    def _candidates_are_unique(cls, values: tuple) -> tuple:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is listed twice")
+        return values
 
 
 class PlantedCircuits(Section):

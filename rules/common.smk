@@ -31,6 +31,14 @@ except SettingsError as error:
 RUN = f"results/{SETTINGS.run_name}"
 TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
+BY_NAME = sorted(MODELS)  # the order of the keys of what goes into `params`
+
+
+def in_run(ood_set):
+    """Whether the task whose neurons and scales are tried on the set is run."""
+    return OOD_SETS[ood_set].in_domain_task in TASKS
+
+
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
 TABLES = [
@@ -38,6 +46,8 @@ TABLES = [
     "masking_score",
     "group_drop",
     "steering",
+    "steering_bootstrap",
+    "steering_side_effects",
     "head_budget",
     "ratio_drop",
     "ranker_agreement",
@@ -49,7 +59,7 @@ TABLES = [
 ]
 if "caption" in SETTINGS.tasks:
     TABLES.append("text_erasure")
-if SETTINGS.groups.ood_sets:
+if any(in_run(name) for name in SETTINGS.groups.ood_sets):
     TABLES.append("ood_group_drop")
 # Beside HONES the random order, if both are ranked.
 SWEPT_RANKERS = [
@@ -195,9 +205,14 @@ def ood_images(wildcards):
     return folder if SHIFTED_TOY else existing(folder)
 
 
+def every_scale(wildcards):
+    """The scales of all tasks on the model: each task is also run under those of the others."""
+    return [f"{RUN}/{wildcards.model}/{task}/steering_scales.parquet" for task in TASKS]
+
+
 # What a job that runs a model works on: the values of a wildcard, and where their artifacts lie.
 EVERY_TASK = ("task", TASKS)
-EVERY_OOD_SET = ("ood_set", list(SETTINGS.groups.ood_sets))
+EVERY_OOD_SET = ("ood_set", [name for name in SETTINGS.groups.ood_sets if in_run(name)])
 JOB_FOLDERS = {"task": "{task}", "ood_set": f"ood{os.sep}{{ood_set}}"}
 
 # What such a job may read for each value.
@@ -208,7 +223,7 @@ JOB_INPUTS = {
     "ranking": f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
     "groups": f"{RUN}/{{model}}/overlap_groups.parquet",
     "dominant": f"{RUN}/{{model}}/dominant_groups.parquet",
-    "scales": f"{RUN}/{{model}}/{{task}}/steering_scales.parquet",
+    "every_scale": every_scale,
     "ood_images": ood_images,
     "ood_instances": f"{RUN}/benchmark/ood/instances/{{ood_set}}.parquet",
 }
@@ -417,19 +432,19 @@ def token_level_section(wildcards, **more):
 
 
 def per_task(artifact):
-    """One artifact of every model and task, model by model."""
+    """One artifact of every model and task, model by model, as `compare_with` names them."""
     return expand(
-        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=MODELS, task=TASKS
+        f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=BY_NAME, task=TASKS
     )
 
 
 def efficiency_files(name):
     """A file of every model's efficiency, measured on the task that all methods apply to."""
-    return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=MODELS)
+    return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=BY_NAME)
 
 
 def per_model(artifact):
-    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=MODELS)
+    return expand(f"{RUN}/{{model}}/{artifact}.parquet", model=BY_NAME)
 
 
 def table_section():
@@ -472,3 +487,17 @@ def ood_instance_sources(wildcards):
     if ood_set.task == "retrieval":
         sources["pools"] = f"{RUN}/benchmark/ood/retrieval_pools.parquet"
     return sources
+
+
+# Sets whose in-domain task is run: its scales are tried on them.
+STEERED_SETS = [name for name in OOD_SETS if in_run(name)]
+
+
+def in_domain(artifact):
+    """An artifact of the task whose scales are tried on the set."""
+
+    def file(wildcards):
+        task = OOD_SETS[wildcards.ood_set].in_domain_task
+        return f"{RUN}/{wildcards.model}/{task}/{artifact}.parquet"
+
+    return file

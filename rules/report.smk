@@ -82,9 +82,19 @@ rule tabulate_groups:
 rule tabulate_steering:
     input:
         steered=per_task("steered_predictions"),
+        side_effects=per_task("side_effect_predictions"),
+        search=per_task("steering_search"),
         paper=f"{PAPER}/steering_score.csv",
+        paper_bootstrap=f"{PAPER}/steering_bootstrap_delta_pp.csv",
     output:
-        expand(f"{RUN}/tables/steering.{{format}}", format=FORMATS),
+        *expand(
+            f"{RUN}/tables/{{table}}.{{format}}",
+            table=["steering", "steering_bootstrap", "steering_side_effects"],
+            format=FORMATS[1:],
+        ),
+        steering=f"{RUN}/tables/steering.parquet",
+        pairs=f"{RUN}/tables/steering_bootstrap.parquet",
+        side_effects=f"{RUN}/tables/steering_side_effects.parquet",
     log:
         f"{RUN}/logs/tabulate_steering.log",
     benchmark:

@@ -6,7 +6,9 @@ rule learn_steering_scales:
         model_files,
         unpack(job_inputs("images", "instances", "groups", "dominant", "ranking")),
     output:
-        **job_outputs("steering_scales", "steering_curve"),
+        **job_outputs(
+            "steering_scales", "steering_curve", "steering_gates", "steering_search"
+        ),
     log:
         f"{RUN}/logs/learn_steering_scales/{job_name()}.log",
     benchmark:
@@ -18,6 +20,7 @@ rule learn_steering_scales:
             lambda wc: section(
                 model=model_section(wc.model),
                 engine=SETTINGS.engine,
+                decoding=SETTINGS.decoding,
                 image_folder=image_folder(wc.task),
                 steering=SETTINGS.steering,
                 seed=SETTINGS.seed,
@@ -32,9 +35,9 @@ rule learn_steering_scales:
 rule predict_steered:
     input:
         model_files,
-        unpack(job_inputs("images", "instances", "scales")),
+        unpack(job_inputs("images", "instances", "every_scale")),
     output:
-        **job_outputs("steered_predictions"),
+        **job_outputs("steered_predictions", "side_effect_predictions"),
     log:
         f"{RUN}/logs/predict_steered/{job_name()}.log",
     benchmark:
@@ -48,6 +51,7 @@ rule predict_steered:
                 engine=SETTINGS.engine,
                 decoding=SETTINGS.decoding,
                 image_folder=image_folder(wc.task),
+                tasks=TASKS,
             )
         ),
         code=job_code("predict_steered"),

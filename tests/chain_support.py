@@ -31,7 +31,7 @@ def small_run(name: str, model: str, **values) -> dict:
         "stability": {"parts": 2, "draws": 2},
         "masking": {"bootstrap_resamples": 500, "ratios": [0.01, 0.05]},
         "groups": {"random_trials": 1},
-        "steering": {"epochs": 1},
+        "steering": {"epochs": 1, "quick": True},
         "planted": {"n_images": 7, "head_samples": 7, "strengths": [1.0]},
         **values,
     }
@@ -67,9 +67,14 @@ def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int
         for _, rows in masked.groupby(["ranker", "seed"]):
             assert set(rows["instance_id"]) == test and len(rows) == len(test)
         steered = results.of_task(task, steering.STEERED_PREDICTIONS)
-        assert set(steered["method"]) == {"base", "fixed_amp", "hones"}
-        for _, rows in steered.groupby("method"):
-            assert set(rows["instance_id"]) == test
+        methods = {"base", "fixed_amp", "grid_search", "random", "hones_nokl", "hones"}
+        assert set(steered["method"]) == methods
+        for _, rows in steered.groupby(["method", "seed"]):
+            assert set(rows["instance_id"]) == test and len(rows) == len(test)
+        side_effects = results.of_task(task, steering.SIDE_EFFECT_PREDICTIONS)
+        assert set(side_effects["steered_task"]) == set(TASKS) - {task}
+        for _, rows in side_effects.groupby("steered_task"):
+            assert set(rows["instance_id"]) == test and len(rows) == len(test)
 
 
 def check_masked_sets(results: Results, ratio: float) -> None:
@@ -98,7 +103,8 @@ def check_head_effects(results: Results, samples: dict[str, int]) -> None:
 
 def check_tables(results: Results) -> None:
     """Every table is there in its three forms, and every figure."""
-    for name in ("masking_drop", "masking_score", "group_drop", "steering", "logit_lens"):
+    of_steering = ("steering", "steering_bootstrap", "steering_side_effects")
+    for name in ("masking_drop", "masking_score", "group_drop", "logit_lens", *of_steering):
         for suffix in ("parquet", "csv", "md"):
             assert (results.folder / "tables" / f"{name}.{suffix}").stat().st_size > 0
     figures = ("head_scores", "layer_histogram", "group_drop", "group_sizes")

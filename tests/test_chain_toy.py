@@ -15,7 +15,14 @@ from documents_support import python_of, run_python
 from workflow_support import copy_project, snakemake, succeed, write_config
 
 from hones_core import artifacts
+from hones_core.benchmark.instance_objects import to_instances
+from hones_core.engine.evaluate import Evaluator
+from hones_core.models import load_model
+from hones_core.schemas.benchmark import INSTANCES
 from hones_core.schemas.heads import BASE_PREDICTIONS
+from hones_core.schemas.ood import OOD_STEERED_PREDICTIONS
+from hones_core.schemas.steering import STEERED_PREDICTIONS
+from hones_core.steering.export import apply_scales, export_scales
 
 SIZES = {"discovery": 42, "development": 28, "test": 35}
 QUERIES = {"discovery": 12, "development": 8, "test": 10}
@@ -33,6 +40,7 @@ CONFIG = small_run(
         "toy_scenes": {"n_images": 105, "seed": 0},
     },
     benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
+    ood={"repeats": 2, "toy_scenes": {"n_images": 25, "seed": 0}},
 )
 
 
@@ -88,6 +96,37 @@ def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):
     assert "hones_core/engine/evaluate.py" in made["code"]
     assert set(made["versions"]) == {"torch", "transformers", "tokenizers"}
     assert str(run[0]) not in str(made)
+
+
+def test_learned_scales_go_to_another_data_set(run, results):
+    project, arguments = run
+    succeed(project, "results/small/llava/ood/gqa/steered_predictions.parquet", *arguments)
+    found = results.read("llava/ood/gqa/steered_predictions", OOD_STEERED_PREDICTIONS)
+    sizes = found.groupby(["method", "repeat"])["instance_id"].nunique().to_dict()
+    assert sizes == {
+        ("base", -1): 25,
+        ("hones_zero_shot", -1): 25,
+        ("random_zero_shot", -1): 25,
+        **{(f"{name}_tuned", repeat): 20 for name in ("hones", "random") for repeat in (0, 1)},
+    }
+
+
+def test_exported_scales_reproduce_the_test_score(run, results, tmp_path):
+    """Hooked onto the stock model, and asked by an evaluator of their own."""
+    project, _ = run
+    file = tmp_path / "scales.safetensors"
+    header = export_scales(results.folder / "llava", "vqa", file)
+    steered = results.of_task("vqa", STEERED_PREDICTIONS)
+    own = steered[steered["method"] == "hones"].set_index("instance_id")
+    assert header["scores"]["test"] == pytest.approx(own["utility"].mean())
+    assert header["model"]["path"] == "resources/toy/llava"
+    frame = results.read("benchmark/instances/vqa", INSTANCES)
+    instances = to_instances(frame[frame["split"] == "test"])
+    adapter = load_model(str(project / "resources/toy/llava"), "llava", device="cpu")
+    evaluator = Evaluator(adapter, "vqa", project / SCENES / "train2014", 64, engine="plain")
+    with apply_scales(adapter.model, file):
+        outcomes = evaluator.outcomes(evaluator.prepare(instances, score_targets=False))
+    assert {one.instance_id: one.utility for one in outcomes} == own["utility"].to_dict()
 
 
 def test_a_missing_image_stops_the_step_and_loses_nothing(run, results):

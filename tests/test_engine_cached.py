@@ -11,7 +11,9 @@ from hones_core.engine.cached import CachedTargets
 from hones_core.engine.interventions import NEURONS, Change, ScaleNeurons, applied, at_positions
 from hones_core.engine.plain import force, forced_logits
 from hones_core.models import load_model
-from hones_core.steering import Bank, Example, Training, cached_targets, learn_scales, loss_terms
+from hones_core.steering.bank import Bank
+from hones_core.steering.examples import Example
+from hones_core.steering.training import Training, cached_targets, learn_scales, loss_terms
 
 pytest_plugins = ["model_fixtures"]
 

@@ -13,7 +13,8 @@ from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
 from hones_core.engine.memory import NotEnoughMemoryError, lowered
-from hones_core.steering import Bank, Training, learn_scales
+from hones_core.steering.bank import Bank
+from hones_core.steering.training import Training, learn_scales
 
 pytest_plugins = ["model_fixtures"]
 

@@ -346,6 +346,7 @@ def test_the_plan_of_the_paper(paper):
         "selectivity",
         "erased texts",
         "steering",
+        "steering choices",
         "steered",
     }
     heads = [row for row in rows if row.stage == "head effects" and row.model == "llava-1.5-7b"]

@@ -33,7 +33,9 @@ from hones_core.models import load_model
 from hones_core.models.adapter import Adapter, ModelError
 from hones_core.models.loading import FAMILIES, computing_names
 from hones_core.models.split import Place, device_map, gpus
-from hones_core.steering import Bank, Training, learn_scales, predict_steered
+from hones_core.steering.bank import Bank
+from hones_core.steering.prediction import predict_steered
+from hones_core.steering.training import Training, learn_scales
 from hones_core.tasks import TASKS
 
 pytest_plugins = ["model_fixtures"]

@@ -10,7 +10,8 @@ from model_support import make_instances
 
 from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
-from hones_core.steering import Bank, Training, learn_scales
+from hones_core.steering.bank import Bank
+from hones_core.steering.training import Training, learn_scales
 
 pytest_plugins = ["model_fixtures"]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tables_support import BOOTSTRAP, EMPTY, GROUPS, SCORES, TASKS, N, row_of, score_of
+from tables_support import EMPTY, GROUPS, N, row_of, score_of
 
-from hones_core.tables import group_drop, steering
+from hones_core.tables import group_drop
 
 pytest_plugins = ["tables_fixtures"]
 
@@ -74,25 +74,3 @@ def test_group_masked_with_another_size_is_refused(group_inputs):
     rows.loc[rows["group"] == "vqa", "n_neurons"] = 4
     with pytest.raises(ValueError, match="group vqa of llava, vqa: has 1 neurons, but 4"):
         group_drop(**{**group_inputs, "masked": {place: rows}})
-
-
-def test_steering_gain_equals_its_definition(steered_frames, gains):
-    rows = steered_frames["llava", "caption"]
-    scores = {m: score_of(rows.query(f"method == '{m}'"), "caption") for m in ("base", "hones")}
-    found = row_of(gains, model="llava", method="hones", task="caption")
-    assert found["score"] == pytest.approx(scores["hones"])
-    assert found["gain"] == pytest.approx((scores["hones"] - scores["base"]) * 100)
-    assert found["gain_low"] > 0 and found["gain_p"] == pytest.approx(1 / 201)
-    assert found["paper_score"] == 0.1407
-    of_base = row_of(gains, model="llava", method="base", task="caption")
-    assert (of_base["gain"], of_base["gain_low"], of_base["gain_p"]) == (0.0, 0.0, 1.0)
-    average = gains.query("model == 'llava' and method == 'hones'").set_index("task")["gain"]
-    assert average["avg"] == pytest.approx(average[list(TASKS)].mean())
-    assert row_of(gains, model="llava", method="hones", task="avg")["paper_score"] == 0.5946
-
-
-def test_steering_needs_the_base(steered_frames):
-    place = ("llava", "vqa")
-    without = {place: steered_frames[place].query("method != 'base'")}
-    with pytest.raises(KeyError, match="no method 'base'"):
-        steering(without, SCORES, None, {}, BOOTSTRAP)

@@ -52,7 +52,10 @@ def test_markdown_of_steering(gains):
     text = to_markdown(gains, "steering")
     assert cells(text, "llava", "hones")["retrieval"].endswith("(paper 0.9626)")
     assert cells(text, "llava", "hones", table=1)["vqa"].endswith("p 0.005")
-    assert "| base | " not in text.split("Gain over the base")[1].split("##")[0]
+    assert "| base | " not in text.split("Gain over the base")[1].split("KL to the base")[0]
+    assert "± " in cells(text, "llava", "random")["vqa"]
+    assert cells(text, "llava", "random", table=2)["vqa"] == "0.05"
+    assert cells(text, "llava", "base", table=3)["vqa"] == "0.500"
 
 
 def test_unknown_kind_is_refused(gains):

@@ -1,5 +1,6 @@
 """What the scripts that make tables share: reading a kind of artifact for every model and task."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,14 +16,21 @@ def read_per_task(snakemake: Any, name: str, schema: Schema) -> dict[tuple[str, 
     cfg = snakemake.params.cfg
     keys = [(model, task) for model in cfg["compare_with"] for task in cfg["tasks"]]
     paths = snakemake.input[name]
-    return {key: artifacts.read(path, schema) for key, path in zip(keys, paths, strict=True)}
+    return {key: _read(path, schema, *key) for key, path in zip(keys, paths, strict=True)}
 
 
 def read_per_model(snakemake: Any, name: str, schema: Schema) -> dict[str, pd.DataFrame]:
     """{model: artifact} of the input files `name`."""
     paths = snakemake.input[name]
     models = snakemake.params.cfg["compare_with"]
-    return {model: artifacts.read(path, schema) for model, path in zip(models, paths, strict=True)}
+    return {model: _read(path, schema, model) for model, path in zip(models, paths, strict=True)}
+
+
+def _read(path: str, schema: Schema, *folders: str) -> pd.DataFrame:
+    """The artifact, if it lies in the folders of its model and task; else ValueError."""
+    if not set(folders) <= set(Path(path).parts):
+        raise ValueError(f"{path} is taken for that of {', '.join(folders)}")
+    return artifacts.read(path, schema)
 
 
 def common_arguments(snakemake: Any) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
         seeds if name.startswith("rand") else 1 for name in settings.rankers_of(model.name)
     )
     matrix = len(SELECTIVITY_KINDS) * len(settings.tasks) * (1 + settings.groups.selectivity_trials)
+    learned, tried, steered = steering_runs(settings)
     found = []
     for task in settings.tasks:
         sizes = settings.benchmark.splits
@@ -132,14 +133,27 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
             Job("masking", task, sizes.test, work, masks),
             Job("group masking", task, both, work, Interventions(groups, False)),
             Job("selectivity", task, sizes.test, work, Interventions(matrix, False)),
-            Job("steering", task, sizes.development, "steering", Interventions(1, False)),
-            Job("steered", task, sizes.test, work, Interventions(2, False)),
+            Job("steering", task, sizes.development, "steering", Interventions(learned, False)),
+            Job("steering choices", task, sizes.development, work, Interventions(tried, False)),
+            Job("steered", task, sizes.test, work, Interventions(steered, False)),
         ]
         if task == "caption":
             erased = Job("erased texts", task, sizes.test, work, Interventions(groups, False))
             found.append(erased)
     stages = [job.stage for job in found]
     return sorted(found, key=lambda job: stages.index(job.stage))
+
+
+def steering_runs(settings: Settings) -> tuple[int, int, int]:
+    """Learnings of a task, interventions that are scored on development, and those on test.
+
+    At most: banks are as large as their group allows, and equal runs are run once.
+    """
+    steering = settings.steering
+    others = 1 + steering.random_seeds  # without KL, and the random banks
+    learned = len(steering.bank_sizes) * len(steering.kl_weights) + others
+    tried = learned + len(steering.grid_factors) + 1  # and the fixed factor
+    return learned, tried, others + 3 + len(settings.tasks) - 1  # and the other tasks' scales
 
 
 def rows(
@@ -250,6 +264,7 @@ class _Setting:
         if job.work == "steering":
             examples, epochs = self.examples(job.task), self.settings.steering.epochs
             distinct = self.distinct(job.task)
+            epochs *= job.interventions.count  # of every learning; all share the cached states
             fast = workload.fast_steering(shape, lengths, examples, epochs, distinct)
             plain = workload.plain_steering(shape, lengths, examples, epochs)
             return plain, fast, fast.token_layers

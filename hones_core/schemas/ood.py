@@ -10,7 +10,8 @@ from hones_core.schemas.benchmark import (
     RETRIEVAL_POOLS,
 )
 from hones_core.schemas.benchmark_tables import RETRIEVAL_FALSE_NEGATIVES
-from hones_core.schemas.heads import CLOSE_CALL, PREDICTION, STATISTICS, UTILITY
+from hones_core.schemas.heads import CLOSE_CALL, LAYER, PREDICTION, STATISTICS, UTILITY
+from hones_core.schemas.neurons import NEURON
 
 _ITEM = Column("item_id", "string", "", "question id, or for Flickr30k the image file")
 _OOD_SET = Column("ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval")
@@ -119,6 +120,47 @@ OOD_GROUP_PREDICTIONS = Schema(
         Column("group", "string", "", "overlap group; empty: the unchanged model"),
         Column("trial", "int64", "", "-1: the group itself; from 0: random sets of the same size"),
         Column("n_neurons", "int64", "", "number of masked neurons"),
+        INSTANCE_ID,
+        PREDICTION,
+        UTILITY,
+        STATISTICS,
+        CLOSE_CALL,
+    ),
+)
+
+OOD_TUNED_SCALES = Schema(
+    name="ood_tuned_scales",
+    version=1,
+    rule="learn_ood_scales",
+    meaning="Scales learned anew on the tuning part of each division of a set, the bank fixed.",
+    key=("method", "repeat", "layer", "neuron"),
+    columns=(
+        Column("method", "string", "", "hones_tuned, or random_tuned with the first random bank"),
+        Column("repeat", "int64", "", "number of the division, from 0"),
+        LAYER,
+        NEURON,
+        Column("scale", "float64", "", "s; z becomes (1 + s) z"),
+    ),
+)
+
+OOD_STEERED_PREDICTIONS = Schema(
+    name="ood_steered_predictions",
+    version=1,
+    rule="predict_ood_steered",
+    meaning="Predictions of an out-of-distribution set under in-domain and tuned scales.",
+    key=("method", "seed", "repeat", "instance_id"),
+    columns=(
+        _OOD_SET,
+        Column(
+            "method",
+            "string",
+            "",
+            "base, hones_zero_shot, random_zero_shot, hones_tuned or random_tuned",
+        ),
+        Column("seed", "int64", "", "seed of a random bank, else 0"),
+        Column(
+            "repeat", "int64", "", "division whose scored part it is; -1: the whole set, not tuned"
+        ),
         INSTANCE_ID,
         PREDICTION,
         UTILITY,

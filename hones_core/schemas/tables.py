@@ -130,23 +130,101 @@ GROUP_DROP = Schema(
 
 STEERING = Schema(
     name="steering",
-    version=1,
+    version=2,
     rule="tabulate_steering",
-    meaning="Score on test of each steering method and its gain over the base (paper's Table 3).",
+    meaning="Score on test of each steering method and its gain over the base (paper's Table 3), "
+    "and how far its predictions are from the base's.",
     key=("model", "method", "task"),
     columns=(
         MODEL,
         Column("method", "string", "", "steering method; base: the unchanged model"),
         TASK,
         N_INSTANCES,
-        *estimate_columns("score", "", "the task's score in [0, 1]", p=False),
+        Column("n_seeds", "int64", "", "random banks of the method random, else 1"),
+        *estimate_columns("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
+        *spread_columns("seed", "", "the seeds' scores (sd is NaN with one seed)"),
         *estimate_columns(
             "gain", "percentage point", "score less the base's, times 100; 0 for the base"
+        ),
+        Column("kl", "float64", "nat", "KL(unsteered || steered) per target token, test"),
+        Column(
+            "development_score", "float64", "", "score on development; mean over seeds", nan=True
         ),
         PAPER_MODEL,
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         LEVEL,
         N_RESAMPLES,
+    ),
+)
+
+STEERING_BOOTSTRAP = Schema(
+    name="steering_bootstrap",
+    version=1,
+    rule="tabulate_steering",
+    meaning="Paired bootstrap of HONES against every other steering method (paper's Table 14).",
+    key=("model", "task", "baseline"),
+    columns=(
+        MODEL,
+        TASK,
+        Column("baseline", "string", "", "method that HONES is compared with"),
+        *estimate_columns(
+            "delta", "percentage point", "HONES's score less the baseline's, times 100"
+        ),
+        Column("mean_delta", "float64", "percentage point", "mean over the resamples", nan=True),
+        PAPER_MODEL,
+        Column(
+            "paper_mean_delta", "float64", "percentage point", "the paper's; NaN if none", nan=True
+        ),
+        Column("paper_sd", "float64", "percentage point", "the paper's; NaN if none", nan=True),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+STEERING_SIDE_EFFECTS = Schema(
+    name="steering_side_effects",
+    version=1,
+    rule="tabulate_steering",
+    meaning="What the HONES scales of one task do to the score of every task on test.",
+    key=("model", "steered_task", "scored_task"),
+    columns=(
+        MODEL,
+        Column("steered_task", "string", "", "task whose scales are in force"),
+        Column("scored_task", "string", "", "task that is scored"),
+        Column("n_instances", "int64", "", "test instances of the scored task"),
+        Column("base_score", "float64", "", "score of the unchanged model in [0, 1]"),
+        Column("score", "float64", "", "score under the scales in [0, 1]"),
+        *estimate_columns("gain", "percentage point", "score less the base's, times 100"),
+        LEVEL,
+        N_RESAMPLES,
+    ),
+)
+
+OOD_STEERING = Schema(
+    name="ood_steering",
+    version=1,
+    rule="tabulate_ood_steering",
+    meaning="Steering on other data sets: the scored parts of the divisions of each set, mean and "
+    "standard deviation over the divisions (paper's Table 4).",
+    key=("model", "method", "ood_set"),
+    columns=(
+        MODEL,
+        Column(
+            "method",
+            "string",
+            "",
+            "base; in-domain scales (zero_shot) or learned anew (tuned), of HONES or random banks",
+        ),
+        Column("ood_set", "string", "", "set; avg: mean over the sets, division by division"),
+        Column("n_divisions", "int64", "", "divisions of the set"),
+        Column("score", "float64", "", "score in [0, 1]; mean over divisions"),
+        Column("score_sd", "float64", "", "its standard deviation", nan=True),
+        Column("gain", "float64", "percentage point", "score less the base's, times 100; mean"),
+        Column("gain_sd", "float64", "percentage point", "its standard deviation", nan=True),
+        Column("n_gains", "int64", "", "divisions in which the gain is above 0"),
+        PAPER_MODEL,
+        Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
+        Column("paper_sd", "float64", "", "its standard deviation over 10 splits", nan=True),
     ),
 )
 

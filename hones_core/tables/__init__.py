@@ -8,7 +8,7 @@ from hones_core.tables.common import Bootstrap, Frames
 from hones_core.tables.groups import group_drop
 from hones_core.tables.masking import masking_drop, masking_score
 from hones_core.tables.render import to_markdown, write_table
-from hones_core.tables.steering import steering
+from hones_core.tables.steering import steering, steering_bootstrap, steering_side_effects
 
 __all__ = [
     "Bootstrap",
@@ -17,6 +17,8 @@ __all__ = [
     "masking_drop",
     "masking_score",
     "steering",
+    "steering_bootstrap",
+    "steering_side_effects",
     "to_markdown",
     "write_table",
 ]

@@ -31,13 +31,9 @@ _CAPTIONS = {
     "the drops of random sets of the same size. Bold: shown, the interval of the difference to "
     "their mean is above 0. dominant: the task's dominant salient group. paper: the published "
     "figure.",
-    "steering": "Score on test in [0, 1] of each steering method. {interval} paper: the published "
+    "steering": "Score on test in [0, 1] of each steering method. {interval} ± : standard "
+    "deviation over the random banks, whose score is the mean over them. paper: the published "
     "figure.",
-}
-_NOTES = {
-    "masking_drop": "Drop beyond the random ranker, in percentage points:",
-    "group_drop": "Drop beyond the random sets, in percentage points:",
-    "steering": "Gain over the base in percentage points, with its two-sided bootstrap p:",
 }
 
 
@@ -55,8 +51,9 @@ def to_markdown(frame: pd.DataFrame, kind: str) -> str:
         compared = rows["paper_model"].iloc[0]
         parts.append(f"## {model}" + (f" (paper: {compared})" if compared else ""))
         parts.append(_wide(rows, name, _CELLS[kind]))
-        if kind in _NOTES and not rows[_second(kind)].isna().all():
-            parts += [_NOTES[kind], _wide(rows, name, _SECOND_CELLS[kind])]
+        for note, column, cell in _MORE.get(kind, ()):
+            if not rows[column].isna().all():
+                parts += [note, _wide(rows, name, cell)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -126,10 +123,6 @@ def _group_cell(row: pd.Series) -> str:
     return dominant + drop + (f" ({'; '.join(beside)})" if beside else "")
 
 
-def _steering_cell(row: pd.Series) -> str:
-    return _with_interval(row, "score", 3) + _paper(row["paper_score"], 4)
-
-
 def _excess_cell(row: pd.Series) -> str:
     return "" if np.isnan(row["excess"]) else _with_interval(row, "excess", 1)
 
@@ -141,21 +134,40 @@ def _gain_cell(row: pd.Series) -> str:
     return f"{_with_interval(row, 'gain', 2)}, p {p}"
 
 
+def _kl_cell(row: pd.Series) -> str:
+    return "" if row["method"] == "base" else f"{row['kl']:.2g}"
+
+
+def _development_cell(row: pd.Series) -> str:
+    return _number(row["development_score"], 3)
+
+
 _CELLS = {
     "masking_drop": _drop_cell,
     "masking_score": _score_cell,
     "group_drop": _group_cell,
-    "steering": _steering_cell,
+    "steering": _score_cell,
 }
-_SECOND_CELLS = {
-    "masking_drop": _excess_cell,
-    "group_drop": _excess_cell,
-    "steering": _gain_cell,
+# Further tables of the same rows: what they say, the column they are about, and its cells.
+_MORE = {
+    "masking_drop": [
+        ("Drop beyond the random ranker, in percentage points:", "excess", _excess_cell)
+    ],
+    "group_drop": [("Drop beyond the random sets, in percentage points:", "excess", _excess_cell)],
+    "steering": [
+        (
+            "Gain over the base in percentage points, with its two-sided bootstrap p:",
+            "gain",
+            _gain_cell,
+        ),
+        ("KL to the base at the target's tokens on test, in nat:", "kl", _kl_cell),
+        (
+            "Score on development, on which all scales and factors were learned or chosen:",
+            "development_score",
+            _development_cell,
+        ),
+    ],
 }
-
-
-def _second(kind: str) -> str:
-    return "gain" if kind == "steering" else "excess"
 
 
 def _with_interval(row: pd.Series, name: str, digits: int) -> str:

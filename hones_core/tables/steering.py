@@ -1,11 +1,19 @@
-"""Steering: scores and gains over the unchanged model (paper's Table 3)."""
+"""Steering: scores and gains (paper's Table 3), pairs of methods (Table 14), side effects."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-from hones_core.schemas.tables import STEERING
-from hones_core.statistics import Sampled, Score, combine, difference, mean_of, summarize
+from hones_core.schemas.tables import STEERING, STEERING_BOOTSTRAP, STEERING_SIDE_EFFECTS
+from hones_core.statistics import (
+    Sampled,
+    Score,
+    combine,
+    difference,
+    mean_of,
+    spread,
+    summarize,
+)
 from hones_core.tables.common import (
     AVERAGE,
     TASK_ORDER,
@@ -13,6 +21,7 @@ from hones_core.tables.common import (
     Frames,
     PaperFigures,
     columns_of,
+    frame_of,
     models_of,
     ordered,
     ordered_tasks,
@@ -22,11 +31,13 @@ from hones_core.tables.common import (
 )
 
 METHOD_ORDER = ("base", "fixed_amp", "grid_search", "random", "hones_nokl", "hones")
-BASE = "base"
+BASE, OURS = "base", "hones"
+Runs = dict[tuple[str, str], dict[int, Sampled]]  # (method, task) -> the score of each seed
 
 
 def steering(
     steered: Frames,
+    search: Frames,
     scores: Mapping[str, Score],
     paper: pd.DataFrame | None,
     compare_with: Mapping[str, str | None],
@@ -35,31 +46,105 @@ def steering(
     """Scores in [0, 1] and gains in percentage points, in the columns of schemas.tables.STEERING.
 
     `steered` are STEERED_PREDICTIONS of each (model, task), with the method `base` among the
-    methods; `paper` is steering_score.csv. Raises KeyError if `base` is absent, AlignmentError if
-    the methods' instances differ.
+    methods; `search` are STEERING_SEARCH; `paper` is steering_score.csv. Raises KeyError if `base`
+    is absent, AlignmentError if the methods' instances differ.
     """
     figures = PaperFigures(paper, "method", "score", compare_with)
     rows = []
     for model in models_of(steered):
-        sampled = _scores(steered, scores, model, bootstrap)
-        tasks = ordered_tasks(task for _, task in sampled)
+        runs = _runs(steered, scores, model, bootstrap)
+        costs = _beside(steered, search, model)
         n_instances = _instances(steered, model)
-        complete = set(TASK_ORDER) <= set(tasks)  # the paper's averages are over all four
-        for method in ordered((name for name, _ in sampled), METHOD_ORDER):
-            for task in (task for task in tasks if (method, task) in sampled):
-                score = sampled[method, task]
-                gain = combine(_gain, sampled[BASE, task], score)
-                row = {"model": model, "method": method, "task": task}
-                row |= {"n_instances": n_instances[task], "paper_model": figures.model(model)}
-                row |= columns_of("score", summarize(score, bootstrap.level), p=False)
-                row |= columns_of("gain", summarize(gain, bootstrap.level))
-                known = complete or task != AVERAGE
-                figure = figures.figure(model, method, task) if known else float("nan")
-                rows.append(row | {"paper_score": figure})
+        for method, task in _in_order(runs):
+            seeds = runs[method, task]
+            score = mean_of(list(seeds.values()))
+            gain = combine(_points, runs[BASE, task][0], score)
+            row = {"model": model, "method": method, "task": task, "n_seeds": len(seeds)}
+            row |= {"n_instances": n_instances[task], "paper_model": figures.model(model)}
+            row |= columns_of("score", summarize(score, bootstrap.level), p=False)
+            row |= columns_of("gain", summarize(gain, bootstrap.level))
+            sd, least, most = spread([one.value for one in seeds.values()])
+            row |= {"seed_sd": sd, "seed_min": least, "seed_max": most}
+            row |= costs[method, task]
+            rows.append(row | {"paper_score": _figure(figures, model, method, task, runs)})
     return table_frame(rows, STEERING, bootstrap)
 
 
-def _gain(base, system):
+def steering_bootstrap(
+    steered: Frames,
+    scores: Mapping[str, Score],
+    paper: pd.DataFrame | None,
+    compare_with: Mapping[str, str | None],
+    bootstrap: Bootstrap,
+) -> pd.DataFrame:
+    """HONES against every other method, in the columns of schemas.tables.STEERING_BOOTSTRAP.
+
+    `paper` is steering_bootstrap_delta_pp.csv, otherwise as `steering`.
+    """
+    means, sds = (
+        PaperFigures(paper, "baseline", column, compare_with)
+        for column in ("mean_delta_pp", "sd_pp")
+    )
+    rows = []
+    for model in models_of(steered):
+        runs = _runs(steered, scores, model, bootstrap)
+        for baseline, task in _in_order(runs):
+            if baseline == OURS or (OURS, task) not in runs:
+                continue
+            ours, other = (mean_of(list(runs[name, task].values())) for name in (OURS, baseline))
+            found = summarize(combine(_points, other, ours), bootstrap.level)
+            rows.append(
+                {
+                    "model": model,
+                    "task": task,
+                    "baseline": baseline,
+                    **columns_of("delta", found),
+                    "mean_delta": found.mean,
+                    "paper_model": means.model(model),
+                    "paper_mean_delta": _figure(means, model, baseline, task, runs),
+                    "paper_sd": _figure(sds, model, baseline, task, runs),
+                }
+            )
+    return table_frame(rows, STEERING_BOOTSTRAP, bootstrap)
+
+
+def steering_side_effects(
+    steered: Frames, others: Frames, scores: Mapping[str, Score], bootstrap: Bootstrap
+) -> pd.DataFrame:
+    """Each task under each task's HONES scales, in schemas.tables.STEERING_SIDE_EFFECTS.
+
+    `others` are SIDE_EFFECT_PREDICTIONS of each (model, scored task), whose rows belong to other
+    tasks' scales; a task under its own is taken from `steered`.
+    """
+    rows = []
+    for model in models_of(steered):
+        for task in tasks_of(steered, model):
+            what = f"side effects on {model}, {task}"
+            own = dict(iter(steered[model, task].groupby("method")))
+            foreign = frame_of(others, model, task, "side effects")
+            systems = {
+                BASE: own[BASE],
+                task: own[OURS],
+                **dict(iter(foreign.groupby("steered_task"))),
+            }
+            sampled = paired_scores(systems, scores[task], bootstrap, what)
+            for source in ordered_tasks(name for name in sampled if name != BASE):
+                gain = combine(_points, sampled[BASE], sampled[source])
+                rows.append(
+                    {
+                        "model": model,
+                        "steered_task": source,
+                        "scored_task": task,
+                        "n_instances": own[BASE]["instance_id"].nunique(),
+                        "base_score": sampled[BASE].value,
+                        "score": sampled[source].value,
+                        **columns_of("gain", summarize(gain, bootstrap.level)),
+                    }
+                )
+    return table_frame(rows, STEERING_SIDE_EFFECTS, bootstrap)
+
+
+def _points(base, system):
     return difference(base, system) * 100.0  # scores are in [0, 1], gains in percentage points
 
 
@@ -70,22 +155,57 @@ def _instances(steered: Frames, model: str) -> dict[str, int]:
     return {**counts, AVERAGE: sum(counts.values())}
 
 
-def _scores(
-    steered: Frames, scores: Mapping[str, Score], model: str, bootstrap: Bootstrap
-) -> dict[tuple[str, str], Sampled]:
-    """The sampled scores: (method, task), and (method, avg) for methods that have every task."""
-    sampled: dict[tuple[str, str], Sampled] = {}
+def _in_order(runs: Runs) -> list[tuple[str, str]]:
+    methods = ordered((method for method, _ in runs), METHOD_ORDER)
+    tasks = ordered_tasks(task for _, task in runs)
+    return [(method, task) for method in methods for task in tasks if (method, task) in runs]
+
+
+def _figure(figures: PaperFigures, model: str, name: str, task: str, runs: Runs) -> float:
+    """The paper's figure; its averages are over all four tasks and stand beside such only."""
+    if task == AVERAGE and not set(TASK_ORDER) <= {task for _, task in runs}:
+        return float("nan")
+    return figures.figure(model, name, task)
+
+
+def _runs(steered: Frames, scores: Mapping[str, Score], model: str, bootstrap: Bootstrap) -> Runs:
+    """The sampled scores of each seed, and their average over tasks for methods that have all."""
+    runs: Runs = {}
     tasks = tasks_of(steered, model)
     for task in tasks:
         what = f"steered predictions of {model}, {task}"
-        systems = dict(iter(steered[model, task].groupby("method")))
-        if BASE not in systems:
+        systems = dict(iter(steered[model, task].groupby(["method", "seed"])))
+        if (BASE, 0) not in systems:
             raise KeyError(f"{what}: no method {BASE!r} to compare with")
-        systems = {BASE: systems.pop(BASE), **systems}
-        for method, score in paired_scores(systems, scores[task], bootstrap, what).items():
-            sampled[method, task] = score
-    for method in dict.fromkeys(method for method, _ in sampled):
-        parts = [sampled[method, task] for task in tasks if (method, task) in sampled]
-        if len(parts) == len(tasks):
-            sampled[method, AVERAGE] = mean_of(parts)
-    return sampled
+        systems = {(BASE, 0): systems.pop((BASE, 0)), **systems}
+        for (method, seed), score in paired_scores(systems, scores[task], bootstrap, what).items():
+            runs.setdefault((method, task), {})[int(seed)] = score
+    for method in dict.fromkeys(method for method, _ in runs):
+        parts = [runs[method, task] for task in tasks if (method, task) in runs]
+        if len(parts) == len(tasks) and all(part.keys() == parts[0].keys() for part in parts):
+            runs[method, AVERAGE] = {
+                seed: mean_of([part[seed] for part in parts]) for seed in parts[0]
+            }
+    return runs
+
+
+def _beside(steered: Frames, search: Frames, model: str) -> dict[tuple[str, str], dict]:
+    """(method, task) -> columns kl and development_score, means over seeds and, for the average,
+    over tasks."""
+    tasks = tasks_of(steered, model)
+    found: dict[tuple[str, str], dict] = {}
+    for task in tasks:
+        chosen = frame_of(search, model, task, "steering search").query("chosen")
+        kl = steered[model, task].groupby("method")["kl"].mean()
+        development = chosen.groupby("method")["development_score"].mean()
+        for method in kl.index:
+            found[method, task] = {
+                "kl": float(kl[method]),
+                "development_score": float(development.get(method, float("nan"))),
+            }
+    for method in dict.fromkeys(method for method, _ in found):
+        own = [found[method, task] for task in tasks if (method, task) in found]
+        names = ("kl", "development_score")
+        means = {name: sum(one[name] for one in own) / len(own) for name in names}
+        found[method, AVERAGE] = means
+    return found
