@@ -14,6 +14,7 @@ import numpy as np
 Score = Callable[[np.ndarray, int], np.ndarray]
 
 BLOCK_ELEMENTS = 4_000_000  # numbers held at once while drawing and summing: 32 MB as float64
+NO_SCORE = 1e-6  # a corpus BLEU without one common 4-gram is not exactly 0
 TIE = 1e-9  # two systems closer than this are equal: rounding of sums must not decide a tail
 
 
@@ -111,9 +112,13 @@ def difference(base: np.ndarray, system: np.ndarray) -> np.ndarray:
 
 
 def relative_drop(base: np.ndarray | float, masked: np.ndarray | float) -> np.ndarray:
-    """`(base - masked) / base * 100` in percent, elementwise (METHOD 7); NaN where base is 0."""
+    """`(base - masked) / base * 100` in percent, elementwise (METHOD 7).
+
+    NaN where the base scores nothing (less than NO_SCORE): there is nothing to lose, and a share of
+    it would be an arbitrary number.
+    """
     base, masked = np.asarray(base, dtype=np.float64), np.asarray(masked, dtype=np.float64)
-    defined = base != 0
+    defined = np.abs(base) >= NO_SCORE
     return np.where(defined, (base - masked) / np.where(defined, base, 1.0) * 100.0, np.nan)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from hones_core.figure_style import task_name
-from hones_core.tables.common import AVERAGE
+from hones_core.tables.common import AVERAGE, ordered_tasks
 
 MINUS = "−"
 
@@ -115,7 +115,11 @@ VERDICTS: dict[str, Callable[[pd.DataFrame], Sequence[str]]] = {
 
 
 def _by_model(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(model, rows) for model, rows in table.groupby("model", sort=False)]
+    """The rows of each model, those of a task (or of a task's neurons) in task order."""
+    for column in {"task", "source_task"} & set(table.columns):
+        order = ordered_tasks(table[column].unique())
+        table = table.sort_values(column, key=lambda names: names.map(order.index), kind="stable")
+    return [(model, table[table["model"] == model]) for model in sorted(set(table["model"]))]
 
 
 def _clear(tasks: pd.DataFrame, start: str) -> str:
