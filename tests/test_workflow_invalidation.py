@@ -7,12 +7,12 @@ import sys
 import pytest
 from workflow_support import (
     copy_project,
-    planned,
     pretend_complete,
     snakemake,
     succeed,
     write_config,
 )
+from workflow_support import planned as planned_jobs
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {
@@ -54,6 +54,11 @@ AFTER_TOP_SETS = (
     | {f"learn_steering_scales/{task}" for task in TASKS}
     | {f"predict_steered/{task}" for task in TASKS}
 )
+
+
+def planned(project, *arguments: str) -> set[str]:
+    """What a dry run would do, without the report, which follows whatever it shows."""
+    return planned_jobs(project, *arguments) - {"write_report"}
 
 
 def every_model_step(task: str) -> set[str]:
@@ -171,7 +176,7 @@ def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete
 
 
 def test_the_reasons_are_put_into_plain_words(complete, edit):
-    edit("config.yaml", "kl_weight: 0.05", "kl_weight: 0.1")
+    edit("config.yaml", "kl_weights: [0.05]", "kl_weights: [0.1]")
     edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
     done = subprocess.run(
         [sys.executable, "-m", "hones_core.explain"], cwd=complete, capture_output=True, text=True
@@ -268,13 +273,24 @@ def test_other_data_re_runs_what_looks_at_it(complete, edit):
     assert planned(complete) == made | shown
 
 
+def test_the_report_follows_every_table(complete, edit):
+    assert "write_report" not in planned_jobs(complete)
+    edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
+    assert planned_jobs(complete) == {"planted_recovery", "write_report"}
+
+
+def test_what_the_report_shows_of_samples_re_runs_nothing_else(complete, edit):
+    edit("config.yaml", "samples: 12                 # samples a", "samples: 6 # samples a")
+    assert planned_jobs(complete) == {"write_report"}
+
+
 def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):
     edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
     assert planned(complete) == {"planted_recovery"}
 
 
 def test_steering_values_re_run_steering_only(complete, edit):
-    edit("config.yaml", "kl_weight: 0.05", "kl_weight: 0.1")
+    edit("config.yaml", "kl_weights: [0.05]", "kl_weights: [0.1]")
     assert planned(complete) == {"tabulate_steering"} | {
         f"{step}/{task}" for step in ("learn_steering_scales", "predict_steered") for task in TASKS
     }

@@ -4,7 +4,7 @@ import pytest
 from workflow_support import copy_project, planned, pretend_complete, write_config
 
 TARGETS = ("all", "ood_steering")
-OWN = {"learn_steering_scales", "predict_steered", "tabulate_steering"}
+OWN = {"learn_steering_scales", "predict_steered", "tabulate_steering", "write_report"}
 ELSEWHERE = {"learn_ood_scales", "predict_ood_steered", "tabulate_ood_steering"}
 
 
@@ -32,7 +32,7 @@ def test_the_learning_rate_re_runs_steering_and_nothing_else(complete):
 
 def test_the_divisions_of_other_sets_re_run_those(complete):
     changed = overlay(complete, ood={"tuning_fraction": 0.3})
-    assert rules(complete, *changed) == ELSEWHERE | {"build_ood_instances"}
+    assert rules(complete, *changed) == ELSEWHERE | {"build_ood_splits"}
 
 
 def test_export_re_runs_nothing_and_learning_does(complete):
