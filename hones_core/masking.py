@@ -44,10 +44,12 @@ def outcomes_under(
     ]
 
 
-def predict_base(evaluator: Evaluator, instances: Sequence[Instance]) -> pd.DataFrame:
-    """The BASE_PREDICTIONS artifact: the unchanged model on every instance."""
+def predict_base(
+    evaluator: Evaluator, instances: Sequence[Instance], parts: Parts | None = None
+) -> pd.DataFrame:
+    """The BASE_PREDICTIONS artifact: the unchanged model on every instance; `parts` as above."""
     split = {instance.instance_id: instance.split for instance in instances}
-    results = outcomes_under(evaluator, instances, {"base": None}, score_targets=True)
+    results = outcomes_under(evaluator, instances, {"base": None}, score_targets=True, parts=parts)
     rows = [
         {
             **prediction_row(outcome),

@@ -129,8 +129,25 @@ def test_exported_scales_reproduce_the_test_score(run, results, tmp_path):
     assert {one.instance_id: one.utility for one in outcomes} == own["utility"].to_dict()
 
 
+def one_job_a_task(project) -> tuple[str, ...]:
+    """The arguments of the same run with a job for every task."""
+    overlay = write_config(project, "per_task.yaml", {**CONFIG, "jobs": "per_task"})
+    return "--cores", "1", "--configfile", overlay
+
+
+def test_a_job_of_one_task_makes_the_same_bytes_as_one_of_all(run, results):
+    path = results.folder / "llava" / "caption" / "base_predictions.parquet"
+    made_by_all = path.read_bytes()
+    target = str(path.relative_to(run[0]))
+    force = ("--rerun-triggers", "params", "--forcerun", "predict_base")
+    succeed(run[0], target, *one_job_a_task(run[0]), *force)
+    assert path.read_bytes() == made_by_all
+    assert not path.with_suffix(".partial").exists()
+
+
 def test_a_missing_image_stops_the_step_and_loses_nothing(run, results):
-    project, arguments = run
+    project = run[0]
+    arguments = one_job_a_task(project)
     kept = (results.folder / "llava" / "caption" / "base_predictions.parquet").read_bytes()
     victim = max((results.folder / "scenes" / "train2014").iterdir())
     image = victim.read_bytes()

@@ -70,3 +70,11 @@ def test_provenance_is_that_of_a_job_of_one_task():
 def test_other_wildcards_than_tasks():
     job = job_of(["gqa", "textvqa"])
     assert [one.wildcards.ood_set for one in jobs_of(job, "ood_set")] == ["gqa", "textvqa"]
+
+
+def test_what_is_kept_for_a_new_start_stays_until_all_tasks_are_done():
+    removed = []
+    for one in task_jobs(job_of(["vqa", "ocr"])):
+        one.at_end.append(lambda task=one.wildcards.task: removed.append(task))
+        assert removed == []
+    assert removed == ["vqa", "ocr"]

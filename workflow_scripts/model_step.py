@@ -26,6 +26,7 @@ from hones_core.schemas.benchmark import INSTANCES
 from hones_core.shards import shard_of, shard_provenance
 from hones_core.tasks.instances import Instance
 from workflow_scripts.step import provenance
+from workflow_scripts.task_jobs import TaskJob
 
 
 def open_evaluator(
@@ -121,7 +122,7 @@ def own_share(
 
 @contextmanager
 def kept_parts(snakemake: Any) -> Iterator[Parts]:
-    """Where a long job keeps what it has finished: beside its output, until that is written.
+    """Where a long job keeps what it has finished: beside its output, until all of it is written.
 
     The parts depend on all that the artifact's provenance names, on the content of the rule's
     inputs, and on where the numbers are rounded.
@@ -134,4 +135,7 @@ def kept_parts(snakemake: Any) -> Iterator[Parts]:
     }
     parts = Parts(Path(snakemake.output[0]).with_suffix(".partial"), key)
     yield parts
-    parts.remove()
+    if isinstance(snakemake, TaskJob):
+        snakemake.at_end.append(parts.remove)
+    else:
+        parts.remove()

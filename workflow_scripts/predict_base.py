@@ -3,12 +3,13 @@
 from hones_core import artifacts
 from hones_core.masking import predict_base
 from hones_core.schemas.heads import BASE_PREDICTIONS
-from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
 from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
     for job in task_jobs(snakemake):
         instances = read_instances(job, ("discovery", "development", "test"))
-        predictions = predict_base(open_evaluator(job), instances)
-        artifacts.write(job.output[0], predictions, BASE_PREDICTIONS, provenance(job))
+        with kept_parts(job) as parts:
+            predictions = predict_base(open_evaluator(job), instances, parts)
+            artifacts.write(job.output[0], predictions, BASE_PREDICTIONS, provenance(job))

@@ -1,7 +1,7 @@
 """What a job that runs a model works on: one task, or all in turn (`jobs` in the configuration)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,7 +17,11 @@ class Files(list):
 
 @dataclass(frozen=True)
 class TaskJob:
-    """One task's part of a job, with the fields of `snakemake` that a script reads."""
+    """One task's part of a job, with the fields of `snakemake` that a script reads.
+
+    `at_end` is done when all tasks of the job are: if one fails, Snakemake removes what the others
+    have written, and what they keep for a new start must still be there.
+    """
 
     rule: str
     threads: int
@@ -25,6 +29,7 @@ class TaskJob:
     input: Files
     output: Files
     params: Named
+    at_end: list[Callable[[], None]] = field(default_factory=list)
 
 
 def task_jobs(snakemake: Any) -> Iterator[TaskJob]:
@@ -38,6 +43,7 @@ def jobs_of(snakemake: Any, wildcard: str) -> Iterator[TaskJob]:
     The params are `cfg`, {value: ...}, and `code`, {"shared" or value: digests}; the files are
     named {name}_{value}, or just {name} if there is one value, or have no name if all read them.
     """
+    at_end: list[Callable[[], None]] = []
     for value, cfg in snakemake.params.cfg.items():
         others = [other for other in snakemake.params.cfg if other != value]
         code = snakemake.params.code
@@ -49,7 +55,10 @@ def jobs_of(snakemake: Any, wildcard: str) -> Iterator[TaskJob]:
             _files(snakemake.input, value, others),
             _files(snakemake.output, value, others),
             Named(snakemake.params.items(), **own),
+            at_end,
         )
+    for finish in at_end:
+        finish()
 
 
 def _files(files: Any, value: str, others: list[str]) -> Files:
