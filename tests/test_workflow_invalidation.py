@@ -212,6 +212,8 @@ def test_what_a_retrieval_candidate_is_re_runs_retrieval(complete, edit):
         "mine_retrieval_pools",
         "tabulate_false_negatives",
         "build_instances/retrieval",
+        "mine_ood_pools",  # what a candidate is holds there too
+        "build_ood_instances",
     }
 
 
