@@ -80,6 +80,25 @@ def salient_sets(
     return {name: (group, members(groups, group)) for name, group in names.items()}
 
 
+def first_of_groups(
+    groups: pd.DataFrame, rankings: dict[str, pd.DataFrame]
+) -> dict[str, tuple[int, int]]:
+    """{group: the neuron that HONES ranks highest among the group's, in its first task's order}.
+
+    `groups` is the OVERLAP_GROUPS artifact, `rankings` NEURON_RANKING of each task. Groups in the
+    order of `group_names`; empty ones are left out.
+    """
+    found = {}
+    for group in group_names(list(rankings)):
+        neurons = members(groups, group)
+        if neurons:
+            order = rankings[group.split("+")[0]]
+            rows = order[(order["ranker"] == "hones") & (order["seed"] == 0)].sort_values("rank")
+            places = zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True)
+            found[group] = next(place for place in places if place in neurons)
+    return found
+
+
 def group_sets(
     groups: pd.DataFrame,
     task: str,

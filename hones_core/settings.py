@@ -469,6 +469,9 @@ class Report(Section):
     """The HTML page."""
 
     samples: Positive = Field(description="samples a model and task that can be looked at")
+    card_samples: Positive = Field(
+        description="discovery instances of each task that a neuron's page looks through"
+    )
 
 
 class Settings(Section):

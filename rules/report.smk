@@ -258,9 +258,40 @@ rule tabulate_head_screening:
         "../workflow_scripts/tabulate_head_screening.py"
 
 
+rule write_neuron_cards:
+    input:
+        model_files,
+        folders_of_images,
+        rankings=[f"{RUN}/{{model}}/{task}/neuron_ranking.parquet" for task in TASKS],
+        effects=[f"{RUN}/{{model}}/{task}/neuron_effects.parquet" for task in TASKS],
+        instances=expand(f"{RUN}/benchmark/instances/{{task}}.parquet", task=TASKS),
+        groups=f"{RUN}/{{model}}/overlap_groups.parquet",
+    output:
+        directory(f"{RUN}/report/neurons/{{model}}"),
+    log:
+        f"{RUN}/logs/write_neuron_cards/{{model}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/write_neuron_cards/{{model}}.tsv"
+    conda:
+        "../envs/hones.yaml"
+    params:
+        cfg=lambda wc: section(
+            tasks=TASKS,
+            model=model_section(wc.model),
+            samples=SETTINGS.report.card_samples,
+        ),
+        code=code("write_neuron_cards"),
+        env=versions(*MODEL_PACKAGES),
+    script:
+        "../workflow_scripts/write_neuron_cards.py"
+
+
 rule write_report:
     input:
         folders_of_images,
+        cards=expand(f"{RUN}/report/neurons/{{model}}", model=MODELS),
+        groups=per_model("overlap_groups"),
+        rankings=per_task("neuron_ranking"),
         tables=expand(
             f"{RUN}/tables/{{table}}.parquet", table=TABLES + BENCHMARK_TABLES
         ),

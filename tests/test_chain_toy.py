@@ -84,7 +84,9 @@ def test_the_cookbook_s_questions_are_answered(run):
 def test_the_report_shows_this_run_and_loads_nothing(results):
     page = (results.folder / "report" / "index.html").read_text()
     assert "HONES: run small" in page and "llava" in page
-    assert not re.search(r"""(src|href)=["']?(?!#|data:)""", page)
+    assert not re.search(r"""(src|href)=["'](?!#|data:|neurons/)""", page)
+    for name in re.findall(r'href="(neurons/[^"]+)"', page):
+        assert (results.folder / "report" / name).is_file()
 
 
 def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):

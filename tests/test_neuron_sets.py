@@ -13,6 +13,7 @@ from hones_core import artifacts
 from hones_core.attribution.rankers import order
 from hones_core.neuron_sets import (
     budget,
+    first_of_groups,
     group_names,
     group_sets,
     groups_with,
@@ -219,3 +220,15 @@ def test_random_controls_of_a_task(drawn, control, seed):
         for other in TASKS:
             theirs = group_sets(groups, other, TASKS, shape, 2, control, seed)
             assert all(theirs[key] == found[key] for key in set(theirs) & set(found))
+
+
+def test_the_first_neuron_of_each_group_is_the_best_by_hones():
+    sets = {"vqa": frozenset([(0, 1), (0, 2), (1, 0)]), "ocr": frozenset([(0, 2), (1, 1)])}
+    scores = {"vqa": [[0, 1, 3], [2, 0, 0]], "ocr": [[0, 0, 1], [0, 2, 0]]}
+    rankings = {
+        task: order(np.array(values, dtype=float), np.zeros((2, 3))).assign(ranker="hones", seed=0)
+        for task, values in scores.items()
+    }
+    found = first_of_groups(overlap_groups(sets), rankings)
+    assert found == {"vqa": (1, 0), "ocr": (1, 1), "vqa+ocr": (0, 2)}
+    assert list(found) == ["vqa", "ocr", "vqa+ocr"]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hones_core.report.facts import cost
+from hones_core.report.facts import card_links, cost
 from hones_core.report.markdown import to_html
 from hones_core.report.page import Section, render
 from hones_core.report.samples import as_json, choose_samples, thumbnail
@@ -176,6 +176,12 @@ def test_sections_hold_what_the_run_made_and_no_other(tmp_path):
     assert found.title == "Heads" and list(found.tables) == ["head_budget"]
     assert [path.name for path in found.figures.values()] == ["head_scores.svg"]
     assert len({plan.title for plan in PLANS}) == len(PLANS)
+
+
+def test_neurons_pages_are_linked_and_nothing_else_can_be():
+    found = to_html(card_links({"toy": {"vqa": (3, 217)}, "other": {}}))
+    assert '<a href="neurons/toy/3-217.html">3/217</a></td><td>empty</td>' in found
+    assert "<a" not in to_html("[x](javascript:alert(1)) [x](https://a.b/neurons/c.html)")
 
 
 def test_time_and_memory_are_those_of_the_benchmark_files(tmp_path):

@@ -57,8 +57,8 @@ AFTER_TOP_SETS = (
 
 
 def planned(project, *arguments: str) -> set[str]:
-    """What a dry run would do, without the report, which follows whatever it shows."""
-    return planned_jobs(project, *arguments) - {"write_report"}
+    """What a dry run would do, without report and cards, which follow whatever they show."""
+    return planned_jobs(project, *arguments) - {"write_report", "write_neuron_cards"}
 
 
 def every_model_step(task: str) -> set[str]:
@@ -284,6 +284,13 @@ def test_the_report_follows_every_table(complete, edit):
 def test_what_the_report_shows_of_samples_re_runs_nothing_else(complete, edit):
     edit("config.yaml", "samples: 12                 # samples a", "samples: 6 # samples a")
     assert planned_jobs(complete) == {"write_report"}
+
+
+def test_the_neurons_pages_follow_rankings_and_not_masking(complete, edit):
+    edit("config.yaml", "learning_rate: 0.05 ", "learning_rate: 0.04 ")
+    assert "write_neuron_cards" not in planned_jobs(complete)
+    edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
+    assert "write_neuron_cards" in planned_jobs(complete)
 
 
 def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):

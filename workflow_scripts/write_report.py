@@ -6,13 +6,15 @@ import pandas as pd
 
 from hones_core import artifacts
 from hones_core.benchmark.instance_objects import to_instances
-from hones_core.report.facts import cost, origin
+from hones_core.neuron_sets import first_of_groups
+from hones_core.report.facts import card_links, cost, origin
 from hones_core.report.page import render
 from hones_core.report.samples import as_json, choose_samples, thumbnail
 from hones_core.report.sections import sections
 from hones_core.report.verdicts import headline
 from hones_core.schemas.benchmark import INSTANCES
-from hones_core.schemas.masking import MASKED_PREDICTIONS
+from hones_core.schemas.masking import MASKED_PREDICTIONS, OVERLAP_GROUPS
+from hones_core.schemas.neurons import NEURON_RANKING
 from hones_core.schemas.steering import STEERED_PREDICTIONS
 from hones_core.tables.render import write_text
 from workflow_scripts.step import step
@@ -25,6 +27,7 @@ with step(snakemake):
     keys = [(model, task) for model in families for task in cfg["tasks"]]
     masked = dict(zip(keys, inputs.masked, strict=True))
     steered = dict(zip(keys, inputs.steered, strict=True))
+    rankings = dict(zip(keys, inputs.rankings, strict=True))
     chosen, images = [], {}
     for task, path in zip(cfg["tasks"], inputs.instances, strict=True):
         instances = to_instances(artifacts.read(path, INSTANCES))
@@ -42,6 +45,13 @@ with step(snakemake):
             folder = cfg["image_folders"][task]
             images |= {one.image: thumbnail(folder, files[one.instance]) for one in own}
             chosen += own
+    cards = {
+        model: first_of_groups(
+            artifacts.read(groups, OVERLAP_GROUPS),
+            {task: artifacts.read(rankings[model, task], NEURON_RANKING) for task in cfg["tasks"]},
+        )
+        for model, groups in zip(families, inputs.groups, strict=True)
+    }
     examples = {path: path for path in [*inputs.masked, *inputs.steered, *inputs.instances]}
     page = render(
         f"HONES: run {run.name}",
@@ -49,6 +59,7 @@ with step(snakemake):
         sections(tables, run / "figures", list(families)),
         as_json(chosen, images),
         {
+            "Neurons": card_links(cards),
             "Time and memory": cost(run / "benchmarks"),
             "Provenance": origin(examples, {**cfg["settings"], "seed": cfg["seed"]}),
         },

@@ -33,6 +33,26 @@ def cost(benchmarks: Path) -> str:
     return "\n".join(table)
 
 
+def card_links(cards: Mapping[str, Mapping[str, tuple[int, int]]]) -> str:
+    """A table of links to the pages of each group's first neuron, {model: {group: neuron}}."""
+    groups = list(dict.fromkeys(group for own in cards.values() for group in own))
+    table = [f"| group | {' | '.join(cards)} |", "|" + " --- |" * (1 + len(cards))]
+    for group in groups:
+        cells = [
+            f"[{own[group][0]}/{own[group][1]}]"
+            f"(neurons/{model}/{own[group][0]}-{own[group][1]}.html)"
+            if group in own
+            else "empty"
+            for model, own in cards.items()
+        ]
+        table.append(f"| {group} | {' | '.join(cells)} |")
+    said = (
+        "The neuron (layer/index) that HONES ranks highest in each overlap group, on a page of its "
+    )
+    said += "own; others: `python -m hones_core.neuron_card`."
+    return said + "\n\n" + "\n".join(table)
+
+
 def origin(examples: Mapping[str, str | Path], settings: Mapping[str, Any]) -> str:
     """Where each kind of artifact comes from, by one example each, and the settings of the run."""
     versions: dict[str, str] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 _BOLD = re.compile(r"\*\*(.+?)\*\*")
 _CODE = re.compile(r"`(.+?)`")
+_LINK = re.compile(r"\[([\w/.-]+)\]\((neurons/[\w./-]+\.html)\)")  # to the pages beside this one
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -27,9 +28,10 @@ def _block(block: str) -> str:
 
 
 def inline(text: str) -> str:
-    """One line: escaped, then bold and code."""
+    """One line: escaped, then bold, code and links to neurons' pages."""
     escaped = html.escape(text.replace(r"\|", "|"), quote=True)
-    return _CODE.sub(r"<code>\1</code>", _BOLD.sub(r"<strong>\1</strong>", escaped))
+    marked = _CODE.sub(r"<code>\1</code>", _BOLD.sub(r"<strong>\1</strong>", escaped))
+    return _LINK.sub(r'<a href="\2">\1</a>', marked)
 
 
 def _table(lines: list[str]) -> Iterator[str]:
