@@ -122,3 +122,15 @@ def test_the_state_of_a_folder(tmp_path):
 def test_fingerprints_do_not_depend_on_the_order_of_keys():
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert fingerprint([1, 2]) != fingerprint([2, 1])
+
+
+def test_pieces_of_a_job_keep_their_parts_apart(tmp_path):
+    parts = Parts(tmp_path / "job.partial", "key")
+    table = pa.table({"x": [1]})
+    parts.of("development").save("00000", "a", table)
+    assert parts.of("test").load("00000", "a") is None
+    assert parts.of("development").load("00000", "a") == table
+    assert Parts(tmp_path / "job.partial", "other").of("development").load("00000", "a") is None
+    parts.remove()
+    assert not (tmp_path / "job.partial").exists()
+    Parts().of("development").save("00000", "a", table)  # nothing is kept without a folder
