@@ -346,7 +346,7 @@ class Efficiency(Section):
     """Cost of localization (METHOD 12)."""
 
     trials: Positive = Field(description="samples of examples, each timed by itself")
-    samples: Positive = Field(description="examples of a trial")
+    samples: int = Field(ge=2, description="examples of a trial")
 
 
 class Stability(Section):
