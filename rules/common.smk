@@ -264,11 +264,11 @@ def job_outputs(*artifacts, over=EVERY_TASK, shard=""):
     pattern = f"{RUN}/{{model}}/{JOB_FOLDERS[wildcard]}"
     if not PER_MODEL:
         return {name: f"{pattern}/{name}{shard}.parquet" for name in artifacts}
+    folders = {value: pattern.replace(f"{{{wildcard}}}", value) for value in values}
     return {
-        f"{name}_{value}": pattern.replace(f"{{{wildcard}}}", value)
-        + f"/{name}{shard}.parquet"
+        f"{name}_{value}": f"{folder}/{name}{shard}.parquet"
         for name in artifacts
-        for value in values
+        for value, folder in folders.items()
     }
 
 
