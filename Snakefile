@@ -33,6 +33,7 @@ include: "rules/agreement.smk"
 include: "rules/lens.smk"
 include: "rules/planted.smk"
 include: "rules/report.smk"
+include: "rules/rankers_full.smk"
 
 
 rule all:

@@ -221,6 +221,7 @@ JOB_INPUTS = {
     "instances": f"{RUN}/benchmark/instances/{{task}}.parquet",
     "heads": f"{RUN}/{{model}}/{{task}}/head_ranking.parquet",
     "ranking": f"{RUN}/{{model}}/{{task}}/neuron_ranking.parquet",
+    "full_ranking": f"{RUN}/{{model}}/{{task}}/full_neuron_ranking.parquet",
     "groups": f"{RUN}/{{model}}/overlap_groups.parquet",
     "dominant": f"{RUN}/{{model}}/dominant_groups.parquet",
     "every_scale": every_scale,
@@ -244,17 +245,17 @@ def job_values(wildcards, over):
     }
 
 
-def job_inputs(*names, over=EVERY_TASK):
-    """What the job reads for each of its values, as {name}_{value}."""
+def job_inputs(*names, over=EVERY_TASK, **others):
+    """What the job reads for each of its values, as {name}_{value}; `others` have another name."""
 
     def path(name, one):
         source = JOB_INPUTS[name]
         return source(one) if callable(source) else source.format(**vars(one))
 
     return lambda wildcards: {
-        f"{name}_{value}": path(name, one)
+        f"{name}_{value}": path(source, one)
         for value, one in job_values(wildcards, over).items()
-        for name in names
+        for name, source in {**dict(zip(names, names)), **others}.items()
     }
 
 
@@ -304,14 +305,15 @@ def job_code(script, over=EVERY_TASK):
     return digests
 
 
-def rankers_of(wildcards):
-    """The rankers to compare on the model that apply to the task."""
-    return applicable(SETTINGS.rankers_of(wildcards.model), wildcards.task, TASKS)
+def rankers_of(wildcards, full=False):
+    """The rankers to compare on the model that apply to the task; `full`: not only its own list."""
+    names = SETTINGS.neurons.rankers if full else SETTINGS.rankers_of(wildcards.model)
+    return applicable(names, wildcards.task, TASKS)
 
 
-def ranker_artifacts(wildcards):
+def ranker_artifacts(wildcards, full=False):
     """What the task's rankers read, and nothing that none of them asks for."""
-    rankers = rankers_of(wildcards)
+    rankers = rankers_of(wildcards, full)
     folder = f"{RUN}/{wildcards.model}"
     files = {
         name: f"{folder}/{wildcards.task}/{name}.parquet"
@@ -331,9 +333,9 @@ def random_seeds(ranker):
     return [SETTINGS.seed + offset for offset in range(counts[ranker])]
 
 
-def ranking_section(wildcards):
+def ranking_section(wildcards, full=False):
     """What the order of the task's neurons depends on: the options of its own rankers."""
-    rankers, neurons = rankers_of(wildcards), SETTINGS.neurons
+    rankers, neurons = rankers_of(wildcards, full), SETTINGS.neurons
     options = {
         "ma": ("absolute_mean", neurons.ma_absolute),
         "qrnca": ("max_query_share", neurons.qrnca.max_query_share),
@@ -360,6 +362,17 @@ def neuron_effects_section(wildcards):
         positions=SETTINGS.heads.positions,
         clip=SETTINGS.neurons.clip,
         idf_tokens=SETTINGS.neurons.idf_tokens,
+    )
+
+
+def masking_section(wildcards):
+    """What predictions with each ranker's top neurons silenced depend on."""
+    return section(
+        model=model_section(wildcards.model),
+        engine=SETTINGS.engine,
+        decoding=SETTINGS.decoding,
+        image_folder=image_folder(wildcards.task),
+        top_ratio=SETTINGS.masking.top_ratio,
     )
 
 

@@ -14,15 +14,7 @@ rule predict_masked:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=job_params(
-            lambda wc: section(
-                model=model_section(wc.model),
-                engine=SETTINGS.engine,
-                decoding=SETTINGS.decoding,
-                image_folder=image_folder(wc.task),
-                top_ratio=SETTINGS.masking.top_ratio,
-            )
-        ),
+        cfg=job_params(masking_section),
         shards=SETTINGS.masking.shards,
         code=job_code("predict_masked"),
         env=versions(*MODEL_PACKAGES),

@@ -169,6 +169,14 @@ def test_a_shorter_list_of_rankers_measures_nothing_anew(complete):
     assert found == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
 
 
+def test_every_ranker_on_every_model_is_a_target_of_its_own(complete):
+    jobs = planned(complete, "rankers_full")
+    measured = {f"measure_{name}/vqa" for name in ("qrnca", "dla", "random_heads")}
+    assert measured | {"rank_neurons_full/vqa", "predict_masked_full/ocr"} <= jobs
+    assert "tabulate_masking_full" in jobs
+    assert not {"rank_neurons/vqa", "predict_masked/vqa", "predict_base/vqa"} & jobs
+
+
 def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete, edit):
     edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
     expected = AFTER_TOP_SETS | ranked_and_masked(*TASKS)
