@@ -30,7 +30,7 @@ def small_run(name: str, model: str, **values) -> dict:
         "efficiency": {"trials": 2, "samples": 2},
         "stability": {"parts": 2, "draws": 2},
         "masking": {"bootstrap_resamples": 500, "ratios": [0.01, 0.05]},
-        "groups": {"random_trials": 1},
+        "groups": {"random_trials": 1, "ood_sets": []},
         "steering": {"epochs": 1, "quick": True},
         "planted": {"n_images": 7, "head_samples": 7, "strengths": [1.0]},
         **values,

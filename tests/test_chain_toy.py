@@ -40,7 +40,12 @@ CONFIG = small_run(
         "toy_scenes": {"n_images": 105, "seed": 0},
     },
     benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
-    ood={"repeats": 2, "toy_scenes": {"n_images": 25, "seed": 0}},
+    groups={"random_trials": 1},
+    ood={
+        "repeats": 2,
+        "toy_scenes": {"n_images": 25, "seed": 0},
+        "flickr30k": {"n_queries": 7, "n_negatives": 15},
+    },
 )
 
 
