@@ -451,6 +451,16 @@ def per_task(artifact):
     )
 
 
+def full_or_only(artifact):
+    """The artifact of every ranker, model by model: the full one where the run compares fewer."""
+    fewer = [model for model in MODELS if SETTINGS.model(model).rankers is not None]
+    return [
+        f"{RUN}/{model}/{task}/{'full_' if model in fewer else ''}{artifact}.parquet"
+        for model in MODELS
+        for task in TASKS
+    ]
+
+
 def efficiency_files(name):
     """A file of every model's efficiency, measured on the task that all methods apply to."""
     return expand(f"{RUN}/{{model}}/{TOKEN_LEVEL[0]}/efficiency/{name}", model=BY_NAME)

@@ -1,7 +1,6 @@
 # Every ranker on every model, also on those that the default run compares fewer on. Not part of the
 # default target: snakemake rankers_full
 
-FEWER = [name for name in MODELS if SETTINGS.model(name).rankers is not None]
 FULL_TABLES = f"{RUN}/tables/rankers_full"
 
 
@@ -37,19 +36,10 @@ use rule predict_masked as predict_masked_full with:
         env=versions(*MODEL_PACKAGES),
 
 
-def full_or_only(wildcards):
-    """The masked predictions of every ranker, model by model and task by task."""
-    return [
-        f"{RUN}/{model}/{task}/{'full_' if model in FEWER else ''}masked_predictions.parquet"
-        for model in MODELS
-        for task in TASKS
-    ]
-
-
 use rule tabulate_masking as tabulate_masking_full with:
     input:
         base=per_task("base_predictions"),
-        masked=full_or_only,
+        masked=full_or_only("masked_predictions"),
         paper_drop=[
             f"{PAPER}/masking_relative_drop_percent.csv",
             f"{PAPER}/masking_vqa_other_rankers.csv",
