@@ -85,3 +85,8 @@ rule check_toys:
 rule head_screening:
     input:
         expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),
+
+
+rule rankers_full:
+    input:
+        f"{FULL_TABLES}/masking_drop.parquet",

@@ -57,8 +57,3 @@ use rule tabulate_masking as tabulate_masking_full with:
         f"{RUN}/logs/tabulate_masking_full.log",
     benchmark:
         f"{RUN}/benchmarks/tabulate_masking_full.tsv"
-
-
-rule rankers_full:
-    input:
-        f"{FULL_TABLES}/masking_drop.parquet",

@@ -479,7 +479,7 @@ def test_expected_bytes_by_hand(folder):
     total, _ = preflight.expected_bytes(load_settings(config))
     heads = 2 * (1 + 2 * 4) * 96 * 20
     neurons = (1 + 3) * 2 * 24 * 20
-    rankings = (1 + 5) * 2 * 24 * 12
+    rankings = (1 + config["neurons"]["random_seeds"]) * 2 * 24 * 12
     assert total == 420 * 5 * 1700 + heads + neurons + rankings
 
 
