@@ -5,6 +5,9 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/params.smk"
+include: "rules/inputs.smk"
+include: "rules/jobs.smk"
 
 
 wildcard_constraints:

@@ -6,7 +6,6 @@ will take by the times of the last run; and what stays. Runs nothing.
 """
 
 import ast
-import csv
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hones_core.job_records import job_record, job_records
 from hones_core.tasks.instances import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_SETS
 
@@ -177,28 +177,18 @@ def explanation(jobs: Sequence[Job], folder: Path) -> str:
 
 def _cost(jobs: Sequence[Job], folder: Path) -> tuple[float, int]:
     """Seconds that the jobs took when they last ran, and how many have no record."""
-    times = [_seconds(folder / job.benchmark) if job.benchmark else None for job in jobs]
-    return sum(time for time in times if time is not None), times.count(None)
+    found = [job_record(folder / job.benchmark) if job.benchmark else None for job in jobs]
+    return sum(record.seconds for record in found if record is not None), found.count(None)
 
 
 def _recorded(folder: Path, without: set[str]) -> dict[str, list[float]]:
     """{rule: seconds of its jobs} of the rules that would not run."""
     found: dict[str, list[float]] = {}
-    for path in sorted(folder.glob("results/*/benchmarks/**/*.tsv")):
-        parts = path.relative_to(folder).parts
-        rule = parts[3].removesuffix(".tsv")
-        seconds = _seconds(path)
-        if rule not in without and seconds is not None:
-            found.setdefault(rule, []).append(seconds)
+    for benchmarks in sorted(folder.glob("results/*/benchmarks")):
+        for rule, records in job_records(benchmarks).items():
+            if rule not in without:
+                found.setdefault(rule, []).extend(record.seconds for record in records)
     return found
-
-
-def _seconds(path: Path) -> float | None:
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8") as lines:
-        row = next(csv.DictReader(lines, delimiter="\t"), None)
-    return float(row["s"]) if row and "s" in row else None
 
 
 def _duration(seconds: float) -> str:

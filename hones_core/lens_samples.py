@@ -81,10 +81,9 @@ def lens_samples(
 
 def _question(task: str, family: str, instance: Instance) -> dict[str, str]:
     module = get_task(task)
-    candidate = instance.candidates[instance.positive_index] if instance.candidates else None
     return {
         "image": instance.image,
-        "prompt": module.instruction(family, instance, candidate),
+        "prompt": module.instruction(family, instance, instance.positive_candidate),
         "target": module.targets(instance)[0],
     }
 

@@ -76,21 +76,19 @@ def predict_masked(
     run once. An empty set is not run: it has no effect and is reported as empty by the tables. A
     label `unchanged` adds the model without any mask. `parts` as in `outcomes_under`.
     """
-    labels: dict[NeuronSet, list[tuple]] = {}
-    for label, neurons in sets.items():
-        if neurons:
-            labels.setdefault(neurons, []).append(label)
+    named = {label: neurons for label, neurons in sets.items() if neurons}
     if unchanged is not None:
-        labels[frozenset()] = [unchanged]
+        named[unchanged] = frozenset()
+    alike: dict[NeuronSet, list[tuple]] = {}
+    for label, neurons in named.items():
+        alike.setdefault(neurons, []).append(label)
     interventions = {
-        same[0]: ZeroNeurons.of(neurons) if neurons else None for neurons, same in labels.items()
+        labels[0]: ZeroNeurons.of(neurons) if neurons else None for neurons, labels in alike.items()
     }
-    alike = {same[0]: (neurons, same) for neurons, same in labels.items()}
     rows = [
-        (*label, len(neurons), *prediction_row(outcome).values())
+        (*label, len(named[label]), *prediction_row(outcome).values())
         for first, outcome in outcomes_under(evaluator, instances, interventions, parts=parts)
-        for neurons, same in [alike[first]]
-        for label in same
+        for label in alike[named[first]]
     ]
     return pd.DataFrame(rows, columns=[*label_columns, "n_neurons", *PREDICTION_COLUMNS])
 

@@ -168,12 +168,11 @@ def most_active(
     module, family = get_task(evaluator.task_name), evaluator.adapter.family
     found = []
     for value, instance in order[:count]:
-        candidate = instance.candidates[instance.positive_index] if instance.candidates else None
         found.append(
             Sample(
                 instance.instance_id,
                 value,
-                module.instruction(family, instance, candidate),
+                module.instruction(family, instance, instance.positive_candidate),
                 module.targets(instance)[0],
                 open_image(evaluator.image_folder, instance.image),
             )

@@ -64,6 +64,13 @@ def members(groups: pd.DataFrame, group: str) -> NeuronSet:
     return frozenset(zip(rows["layer"].tolist(), rows["neuron"].tolist(), strict=True))
 
 
+def top_neurons(groups: pd.DataFrame, task: str) -> NeuronSet:
+    """A task's whole top set: the neurons of every overlap group that contains it."""
+    columns = (groups[name].tolist() for name in ("layer", "neuron", "group"))
+    rows = zip(*columns, strict=True)
+    return frozenset((layer, neuron) for layer, neuron, group in rows if task in group.split("+"))
+
+
 def salient_sets(
     groups: pd.DataFrame, dominant: pd.DataFrame, task: str
 ) -> dict[str, tuple[str, NeuronSet]]:
@@ -136,13 +143,12 @@ def source_sets(
     Of each task its whole top set, the neurons that are in no other task's, and its dominant
     group. `groups` and `dominant` are the OVERLAP_GROUPS and DOMINANT_GROUPS artifacts.
     """
-    chosen = dominant.set_index("task")["group"]
     sets: dict[tuple[str, str], NeuronSet] = {}
     for task in tasks:
-        own = [members(groups, group) for group in groups_with(task, tasks)]
-        sets[task, "top"] = frozenset().union(*own)
-        sets[task, "specific"] = members(groups, task)
-        sets[task, "dominant"] = members(groups, chosen[task]) if chosen[task] else frozenset()
+        salient = salient_sets(groups, dominant, task)
+        sets[task, "top"] = top_neurons(groups, task)
+        sets[task, "specific"] = salient["specific"][1]
+        sets[task, "dominant"] = salient["dominant"][1]
     return sets
 
 

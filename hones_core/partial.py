@@ -49,14 +49,6 @@ class Parts:
         own.prefix = f"{self.prefix}{name}."
         return own
 
-    def of(self, name: str) -> "Parts":
-        """The parts of one piece of the job's work; another piece may use the same names."""
-        piece = Parts(every_seconds=self.every_seconds)
-        if self.folder is not None:
-            piece.folder = self.folder / self.key
-            piece.key = f"{name}-{fingerprint([self.key, name])}"
-        return piece
-
     def load(self, name: str, key: Any) -> pa.Table | None:
         """The part `name` as saved under `key` (JSON-serialisable); None if there is none.
 

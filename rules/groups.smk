@@ -143,14 +143,9 @@ if "caption" in TASKS:
 
     rule tabulate_text_erasure:
         input:
-            base=[f"{RUN}/{model}/caption/base_predictions.parquet" for model in MODELS],
-            original=[
-                f"{RUN}/{model}/caption/group_predictions.parquet" for model in MODELS
-            ],
-            erased=[
-                f"{RUN}/{model}/caption/text_erased_predictions.parquet"
-                for model in MODELS
-            ],
+            base=per_model("caption/base_predictions"),
+            original=per_model("caption/group_predictions"),
+            erased=per_model("caption/text_erased_predictions"),
             groups=per_model("overlap_groups"),
             paper=f"{PAPER}/caption_text_erasure.csv",
         output:

@@ -207,11 +207,7 @@ if EVERY_OOD_SET[1]:
 
     rule tabulate_ood_groups:
         input:
-            predictions=expand(
-                f"{RUN}/{{model}}/ood/{{ood_set}}/ood_group_predictions.parquet",
-                model=MODELS,
-                ood_set=EVERY_OOD_SET[1],
-            ),
+            predictions=per_ood_set("ood_group_predictions", EVERY_OOD_SET[1]),
             groups=per_model("overlap_groups"),
             paper=f"{PAPER}/ood_group_drop_percent.csv",
         output:

@@ -62,11 +62,7 @@ rule predict_ood_steered:
 
 rule tabulate_ood_steering:
     input:
-        steered=expand(
-            f"{RUN}/{{model}}/ood/{{ood_set}}/steered_predictions.parquet",
-            model=MODELS,
-            ood_set=STEERED_SETS,
-        ),
+        steered=per_ood_set("steered_predictions", STEERED_SETS),
         splits=expand(
             f"{RUN}/benchmark/ood/splits/{{ood_set}}.parquet", ood_set=STEERED_SETS
         ),
@@ -81,9 +77,8 @@ rule tabulate_ood_steering:
         "../envs/hones.yaml"
     params:
         cfg=section(
-            sets=STEERED_SETS,
-            models=MODELS,
-            compare_with={model.name: model.compare_with for model in SETTINGS.models},
+            ood_sets=STEERED_SETS,
+            compare_with=COMPARE_WITH,
         ),
         code=code("tabulate_ood_steering"),
         env=versions(*TABLE_PACKAGES),

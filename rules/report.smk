@@ -47,9 +47,7 @@ rule tabulate_efficiency:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=section(
-            compare_with={model.name: model.compare_with for model in SETTINGS.models}
-        ),
+        cfg=section(compare_with=COMPARE_WITH),
         code=code("tabulate_efficiency"),
         env=versions(*TABLE_PACKAGES),
     script:
@@ -244,7 +242,7 @@ rule tabulate_head_screening:
     params:
         cfg=section(
             tasks=TASKS,
-            compare_with={model.name: model.compare_with for model in SETTINGS.models},
+            compare_with=COMPARE_WITH,
             top_heads={model.name: model.top_heads for model in SETTINGS.models},
             utility=SETTINGS.heads.utility,
             screening=SETTINGS.heads.screening or {},
@@ -316,13 +314,14 @@ rule write_report:
             tasks=TASKS,
             image_folders={task: image_folder(task) for task in TASKS},
             samples=SETTINGS.report.samples,
-            # lists keep the order of the tables, which sorted keys would not
+            # a list keeps the order of the configuration, in which the page shows the models
             models=[[model.name, model.family] for model in SETTINGS.models],
             settings={
                 model.name: f"{model.path}, revision {model.revision}, {model.dtype}, "
                 f"{model.device}"
                 for model in SETTINGS.models
             },
+            compare_with=COMPARE_WITH,
             seed=SETTINGS.seed,
         ),
         code=code("write_report"),

@@ -127,10 +127,10 @@ def test_fingerprints_do_not_depend_on_the_order_of_keys():
 def test_pieces_of_a_job_keep_their_parts_apart(tmp_path):
     parts = Parts(tmp_path / "job.partial", "key")
     table = pa.table({"x": [1]})
-    parts.of("development").save("00000", "a", table)
-    assert parts.of("test").load("00000", "a") is None
-    assert parts.of("development").load("00000", "a") == table
-    assert Parts(tmp_path / "job.partial", "other").of("development").load("00000", "a") is None
+    parts.within("development").save("00000", "a", table)
+    assert parts.within("test").load("00000", "a") is None
+    assert parts.within("development").load("00000", "a") == table
+    assert Parts(tmp_path / "job.partial", "other").within("development").load("00000", "a") is None
     parts.remove()
     assert not (tmp_path / "job.partial").exists()
-    Parts().of("development").save("00000", "a", table)  # nothing is kept without a folder
+    Parts().within("development").save("00000", "a", table)  # nothing is kept without a folder

@@ -92,9 +92,9 @@ def read_instances(
 
 
 def choose_instances(
-    path: str, task: str, splits: tuple[str, ...], samples: int | None, image_folder: str | None
+    path: str, task: str, splits: tuple[str, ...], samples: int | None, image_folder: str
 ) -> list[Instance]:
-    """As `read_instances`, from an INSTANCES artifact; without a folder no image is looked for."""
+    """As `read_instances`, from an INSTANCES artifact."""
     instances = to_instances(artifacts.read(path, INSTANCES))
     found = [instance for split in splits for instance in instances if instance.split == split]
     if samples is not None:
@@ -105,8 +105,7 @@ def choose_instances(
             )
         chosen = set(seeded_order([i.instance_id for i in found], 0, "samples")[:samples])
         found = [instance for instance in found if instance.instance_id in chosen]
-    if image_folder is not None:
-        require_images(image_folder, [instance.image for instance in found])
+    require_images(image_folder, [instance.image for instance in found])
     return found
 
 

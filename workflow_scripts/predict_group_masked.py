@@ -42,7 +42,7 @@ with step(snakemake):
                     [one for one in instances if one.split == name],
                     sets if name == "test" else themselves,
                     ("group", "trial"),
-                    parts.of(name),
+                    parts.within(name),
                 )
                 for name in SPLITS
             )

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from hones_core import artifacts
 from hones_core.benchmark.images import require_images
+from hones_core.benchmark.instance_objects import to_instances
 from hones_core.masking import predict_masked
 from hones_core.neuron_sets import group_sets
-from hones_core.schemas.benchmark import TEXT_ERASED_IMAGES
+from hones_core.schemas.benchmark import INSTANCES, TEXT_ERASED_IMAGES
 from hones_core.schemas.masking import OVERLAP_GROUPS, TEXT_ERASED_PREDICTIONS
-from workflow_scripts.model_step import choose_instances, kept_parts, open_evaluator
+from workflow_scripts.model_step import kept_parts, open_evaluator
 from workflow_scripts.step import provenance, step
 
 TASK = "caption"
@@ -17,8 +18,9 @@ with step(snakemake):
     cfg = snakemake.params.cfg
     erased = artifacts.read(snakemake.input.erased, TEXT_ERASED_IMAGES)
     files = erased.set_index("image_id")["file_name"]
-    originals = choose_instances(snakemake.input.instances, TASK, ("test",), None, None)
-    instances = [replace(one, image=files[one.image_id]) for one in originals]
+    originals = to_instances(artifacts.read(snakemake.input.instances, INSTANCES))
+    tested = [one for one in originals if one.split == "test"]
+    instances = [replace(one, image=files[one.image_id]) for one in tested]
     require_images(cfg["image_folder"], [one.image for one in instances])
     evaluator = open_evaluator(snakemake, TASK, instances)
     sets = group_sets(

@@ -1,5 +1,6 @@
 """What the scripts that make tables share: reading a kind of artifact for every model and task."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,42 @@ from hones_core.tables.common import Bootstrap
 from hones_core.tasks import TASKS
 
 
-def read_per_task(snakemake: Any, name: str, schema: Schema) -> dict[tuple[str, str], pd.DataFrame]:
-    """{(model, task): artifact} of the input files `name`, listed model by model."""
-    cfg = snakemake.params.cfg
-    keys = [(model, task) for model in cfg["compare_with"] for task in cfg["tasks"]]
-    paths = snakemake.input[name]
-    return {key: _read(path, schema, *key) for key, path in zip(keys, paths, strict=True)}
+def read_per_task(
+    snakemake: Any, name: str, schema: Schema, of: str = "tasks"
+) -> dict[tuple[str, str], pd.DataFrame]:
+    """{(model, task): artifact} of the input files `name`; `of` as in `paths_per_task`."""
+    paths = paths_per_task(snakemake, name, of)
+    return {key: artifacts.read(path, schema) for key, path in paths.items()}
 
 
 def read_per_model(snakemake: Any, name: str, schema: Schema) -> dict[str, pd.DataFrame]:
     """{model: artifact} of the input files `name`."""
-    paths = snakemake.input[name]
+    paths = paths_per_model(snakemake, name)
+    return {model: artifacts.read(path, schema) for model, path in paths.items()}
+
+
+def paths_per_task(snakemake: Any, name: str, of: str = "tasks") -> dict[tuple[str, str], str]:
+    """{(model, task): path} of the input files `name`, listed model by model.
+
+    `of` is the parameter that lists what each model has one file of. Raises ValueError for a path
+    that does not lie in the folders of its model and task.
+    """
+    cfg = snakemake.params.cfg
+    keys = product(cfg["compare_with"], cfg[of])
+    return {key: _own(path, *key) for key, path in zip(keys, snakemake.input[name], strict=True)}
+
+
+def paths_per_model(snakemake: Any, name: str) -> dict[str, str]:
+    """{model: path} of the input files `name`; raises as `paths_per_task` does."""
     models = snakemake.params.cfg["compare_with"]
-    return {model: _read(path, schema, model) for model, path in zip(models, paths, strict=True)}
+    paths = zip(models, snakemake.input[name], strict=True)
+    return {model: _own(path, model) for model, path in paths}
 
 
-def _read(path: str, schema: Schema, *folders: str) -> pd.DataFrame:
-    """The artifact, if it lies in the folders of its model and task; else ValueError."""
+def _own(path: str, *folders: str) -> str:
     if not set(folders) <= set(Path(path).parts):
         raise ValueError(f"{path} is taken for that of {', '.join(folders)}")
-    return artifacts.read(path, schema)
+    return path
 
 
 def common_arguments(snakemake: Any) -> dict[str, Any]:

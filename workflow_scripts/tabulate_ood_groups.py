@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from hones_core import artifacts
 from hones_core.schemas.masking import OVERLAP_GROUPS
 from hones_core.schemas.ood import OOD_GROUP_PREDICTIONS
 from hones_core.schemas.selectivity import OOD_GROUP_DROP
@@ -14,17 +13,12 @@ from hones_core.tables.shifted_groups import ood_group_drop
 from hones_core.tasks import get_task
 from hones_core.tasks.ood_sets import OOD_SETS
 from workflow_scripts.step import provenance, step
-from workflow_scripts.table_step import read_per_model
+from workflow_scripts.table_step import read_per_model, read_per_task
 
 with step(snakemake):
     cfg = snakemake.params.cfg
-    keys = [(model, ood_set) for model in cfg["compare_with"] for ood_set in cfg["ood_sets"]]
-    paths = snakemake.input.predictions
     table = ood_group_drop(
-        {
-            key: artifacts.read(path, OOD_GROUP_PREDICTIONS)
-            for key, path in zip(keys, paths, strict=True)
-        },
+        read_per_task(snakemake, "predictions", OOD_GROUP_PREDICTIONS, of="ood_sets"),
         read_per_model(snakemake, "groups", OVERLAP_GROUPS),
         cfg["tasks"],
         {ood_set: get_task(OOD_SETS[ood_set].task).score for ood_set in cfg["ood_sets"]},

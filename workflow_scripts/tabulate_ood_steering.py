@@ -1,6 +1,5 @@
 """The paper's Table 4: steering on other data sets."""
 
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -13,14 +12,14 @@ from hones_core.tables.plain import write_plain_table
 from hones_core.tasks import TASKS
 from hones_core.tasks.ood_sets import OOD_SETS
 from workflow_scripts.step import provenance, step
+from workflow_scripts.table_step import read_per_task
 
 with step(snakemake):
     cfg = snakemake.params.cfg
-    sets = cfg["sets"]
-    paths = zip(product(cfg["models"], sets), snakemake.input.steered, strict=True)
+    sets = cfg["ood_sets"]
     splits = zip(sets, snakemake.input.splits, strict=True)
     table = ood_steering(
-        {place: artifacts.read(path, OOD_STEERED_PREDICTIONS) for place, path in paths},
+        read_per_task(snakemake, "steered", OOD_STEERED_PREDICTIONS, of="ood_sets"),
         {ood_set: artifacts.read(path, OOD_SPLITS) for ood_set, path in splits},
         {ood_set: TASKS[OOD_SETS[ood_set].task].score for ood_set in sets},
         pd.read_csv(snakemake.input.paper),

@@ -18,16 +18,17 @@ from hones_core.schemas.neurons import NEURON_RANKING
 from hones_core.schemas.steering import STEERED_PREDICTIONS
 from hones_core.tables.render import write_text
 from workflow_scripts.step import step
+from workflow_scripts.table_step import paths_per_task, read_per_model, read_per_task
 
 with step(snakemake):
     cfg, inputs = snakemake.params.cfg, snakemake.input
     tables = Path(inputs.tables[0]).parent
     run = tables.parent
     families = dict(cfg["models"])
-    keys = [(model, task) for model in families for task in cfg["tasks"]]
-    masked = dict(zip(keys, inputs.masked, strict=True))
-    steered = dict(zip(keys, inputs.steered, strict=True))
-    rankings = dict(zip(keys, inputs.rankings, strict=True))
+    masked = paths_per_task(snakemake, "masked")
+    steered = paths_per_task(snakemake, "steered")
+    rankings = read_per_task(snakemake, "rankings", NEURON_RANKING)
+    groups = read_per_model(snakemake, "groups", OVERLAP_GROUPS)
     chosen, images = [], {}
     for task, path in zip(cfg["tasks"], inputs.instances, strict=True):
         instances = to_instances(artifacts.read(path, INSTANCES))
@@ -47,12 +48,11 @@ with step(snakemake):
             chosen += own
     cards = {
         model: first_of_groups(
-            artifacts.read(groups, OVERLAP_GROUPS),
-            {task: artifacts.read(rankings[model, task], NEURON_RANKING) for task in cfg["tasks"]},
+            groups[model], {task: rankings[model, task] for task in cfg["tasks"]}
         )
-        for model, groups in zip(families, inputs.groups, strict=True)
+        for model in families
     }
-    examples = {path: path for path in [*inputs.masked, *inputs.steered, *inputs.instances]}
+    examples = [*inputs.masked, *inputs.steered, *inputs.instances]
     page = render(
         f"HONES: run {run.name}",
         headline(pd.read_parquet(tables / "masking_drop.parquet")),

@@ -159,9 +159,8 @@ class Evaluator:
 
     def text(self, instance: Instance, candidate: str | None = None) -> str:
         """The full prompt; for retrieval the candidate defaults to the positive one."""
-        if self.task.KIND == "ranking" and candidate is None:
-            candidate = instance.candidates[instance.positive_index]
-        instruction = self.task.instruction(self.adapter.family, instance, candidate)
+        shown = candidate or instance.positive_candidate
+        instruction = self.task.instruction(self.adapter.family, instance, shown)
         return self.adapter.prompt(instruction)
 
     def encode(

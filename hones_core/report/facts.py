@@ -1,13 +1,13 @@
 """What the run was made with and what it cost, as Markdown: versions, models, time and memory."""
 
-import csv
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hones_core.artifacts import provenance
+from hones_core.job_records import job_records
 
 
 def cost(benchmarks: Path) -> str:
@@ -15,18 +15,13 @@ def cost(benchmarks: Path) -> str:
 
     They are of the last time that each job ran. An empty folder gives a sentence that says so.
     """
-    rows: dict[str, list[tuple[float, float]]] = {}
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        rule = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
-        with path.open(encoding="utf-8") as lines:
-            for row in csv.DictReader(lines, delimiter="\t"):
-                rows.setdefault(rule, []).append((float(row["s"]), _number(row["max_rss"])))
+    rows = job_records(benchmarks)
     if not rows:
         return "No times were recorded."
     table = ["| rule | jobs | seconds | largest, seconds | memory, MiB |", "|" + " --- |" * 5]
-    for rule, jobs in sorted(rows.items(), key=lambda item: -sum(s for s, _ in item[1])):
-        seconds = [s for s, _ in jobs]
-        memory = max(m for _, m in jobs)
+    for rule, jobs in sorted(rows.items(), key=lambda item: -sum(job.seconds for job in item[1])):
+        seconds = [job.seconds for job in jobs]
+        memory = max(job.memory_mib or 0.0 for job in jobs)
         table.append(
             f"| {rule} | {len(jobs)} | {sum(seconds):.0f} | {max(seconds):.0f} | {memory:.0f} |"
         )
@@ -53,11 +48,11 @@ def card_links(cards: Mapping[str, Mapping[str, tuple[int, int]]]) -> str:
     return said + "\n\n" + "\n".join(table)
 
 
-def origin(examples: Mapping[str, str | Path], settings: Mapping[str, Any]) -> str:
-    """Where each kind of artifact comes from, by one example each, and the settings of the run."""
+def origin(examples: Iterable[str | Path], settings: Mapping[str, Any]) -> str:
+    """Versions and code of the artifacts at these paths, and the settings of the run."""
     versions: dict[str, str] = {}
     digests: dict[str, str] = {}
-    for path in examples.values():
+    for path in examples:
         made_by = provenance(path)
         versions |= made_by.get("versions", {})
         digests |= {name: str(digest) for name, digest in made_by.get("code", {}).items()}
@@ -70,7 +65,3 @@ def origin(examples: Mapping[str, str | Path], settings: Mapping[str, Any]) -> s
         + ", ".join(f"{name} {digest}" for name, digest in sorted(digests.items())),
     ]
     return "\n\n".join(parts)
-
-
-def _number(text: str) -> float:
-    return float(text) if text not in ("-", "") else 0.0

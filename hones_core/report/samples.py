@@ -89,12 +89,8 @@ def _answers(rows: pd.DataFrame) -> dict[str, tuple[str, float]]:
 
 
 def _prompt(family: str, instance: Instance) -> str:
-    task = get_task(instance.task)
-    candidate = instance.candidates[instance.positive_index] if instance.candidates else None
-    return task.instruction(family, instance, candidate)
+    return get_task(instance.task).instruction(family, instance, instance.positive_candidate)
 
 
 def _reference(instance: Instance) -> str:
-    if instance.candidates:
-        return instance.candidates[instance.positive_index]
-    return " / ".join(dict.fromkeys(instance.references))
+    return instance.positive_candidate or " / ".join(dict.fromkeys(instance.references))

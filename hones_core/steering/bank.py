@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hones_core.engine.interventions import Intervention, ScaleNeurons
 from hones_core.models.adapter import Adapter
-from hones_core.neuron_sets import NeuronSet, members, random_set
+from hones_core.neuron_sets import NeuronSet, members, random_set, top_neurons
 
 BANKS = ("dominant_group", "specific_group", "top_set")
 
@@ -88,9 +88,7 @@ def _named_set(
     if bank not in BANKS:
         raise SteeringError(f"unknown bank {bank!r}; known: {', '.join(BANKS)}")
     if bank == "top_set":
-        own = groups[[task in group.split("+") for group in groups["group"]]]
-        pairs = zip(own["layer"].tolist(), own["neuron"].tolist(), strict=True)
-        return f"top set of {task}", frozenset(pairs)
+        return f"top set of {task}", top_neurons(groups, task)
     if bank == "specific_group":
         return task, members(groups, task)
     group = dominant.loc[dominant["task"] == task, "group"].item()

@@ -87,8 +87,7 @@ def _examples(
 
 
 def _positive(evaluator: Evaluator, instance: Instance) -> Example:
-    positive = instance.candidates[instance.positive_index]
-    return Example(instance, evaluator.task.POSITIVE_WORD, positive)
+    return Example(instance, evaluator.task.POSITIVE_WORD, instance.positive_candidate)
 
 
 def _targets(evaluator: Evaluator, instance: Instance) -> list[str]:

@@ -57,7 +57,9 @@ def group_drop(
     Raises ValueError if a group that has neurons was not masked or was masked with another number
     of them, AlignmentError if the instances differ.
     """
-    figures = PaperFigures(_in_domain(paper), "group", "drop", compare_with, names=None)
+    figures = PaperFigures(
+        caption_drops(paper, "original"), "group", "drop", compare_with, names=None
+    )
     rows = []
     for model in models_of(masked):
         tasks = tasks_of(masked, model)
@@ -139,8 +141,9 @@ def check_size(test: pd.DataFrame, group: str, n_neurons: int, what: str) -> Non
         raise ValueError(f"{what}: has {n_neurons} neurons, but {found} were masked")
 
 
-def _in_domain(paper: pd.DataFrame | None) -> pd.DataFrame | None:
+def caption_drops(paper: pd.DataFrame | None, setting: str) -> pd.DataFrame | None:
+    """The rows of caption_text_erasure.csv of a setting, as PaperFigures looks them up."""
     if paper is None:
         return None
-    original = paper[paper["setting"] == "original"]
-    return original.assign(task="caption", drop=original["caption_drop_percent"])
+    rows = paper[paper["setting"] == setting]
+    return rows.assign(task="caption", drop=rows["caption_drop_percent"])

@@ -14,7 +14,7 @@ from hones_core.tables.common import (
     same_instances,
     table_frame,
 )
-from hones_core.tables.groups import beside_random, check_size, drops_by_trial
+from hones_core.tables.groups import beside_random, caption_drops, check_size, drops_by_trial
 from hones_core.tasks.ood_sets import OOD_SETS
 
 UNCHANGED = ""  # the group of rows of the unchanged model
@@ -41,7 +41,7 @@ def text_erasure(
     """
     rows = []
     for setting in ("original", "text_erased"):
-        figures = PaperFigures(_of_setting(paper, setting), "group", "drop", compare_with, None)
+        figures = PaperFigures(caption_drops(paper, setting), "group", "drop", compare_with, None)
         for model, frame in (original if setting == "original" else erased).items():
             if setting == "original":
                 masked = frame.query("split == 'test'")
@@ -121,13 +121,6 @@ def _group_rows(
             "base_score": base_score,
             **beside_random(drops.get(group, {}), bootstrap.level),
         }
-
-
-def _of_setting(paper: pd.DataFrame | None, setting: str) -> pd.DataFrame | None:
-    if paper is None:
-        return None
-    rows = paper[paper["setting"] == setting]
-    return rows.assign(task="caption", drop=rows["caption_drop_percent"])
 
 
 def _paper_by_group(paper: pd.DataFrame) -> dict[tuple[str, str], float]:

@@ -35,6 +35,11 @@ class Instance:
     candidates: tuple[str, ...]
     positive_index: int
 
+    @property
+    def positive_candidate(self) -> str | None:
+        """The caption that belongs to the image; None but for retrieval."""
+        return self.candidates[self.positive_index] if self.candidates else None
+
     def __post_init__(self) -> None:
         problem = _common_problem(self) or _TASK_PROBLEM[self.task](self)
         if problem:
