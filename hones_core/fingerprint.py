@@ -32,18 +32,24 @@ def code_digest(
         name = path.relative_to(root).as_posix()
         if name in found:
             continue
-        found[name], imports = _digest(path, root)
+        found[name], imports = _digest(path, root, path.stat().st_mtime_ns)
         waiting += [root / file for module, file in imports if module not in left_out]
     return dict(sorted(found.items()))
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of the packages whose behaviour a step depends on."""
-    return {package: metadata.version(package) for package in sorted(packages)}
+    return {package: _version(package) for package in sorted(packages)}
 
 
 @cache
-def _digest(path: Path, root: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _version(package: str) -> str:
+    return metadata.version(package)
+
+
+@cache
+def _digest(path: Path, root: Path, changed: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Digest and imports of a file; `changed`, its time of change, is for the cache."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imports = tuple(sorted(_imports(tree, root)))
     _strip_docstrings(tree)

@@ -106,7 +106,7 @@ rule build_instances:
     conda:
         "../envs/hones.yaml"
     params:
-        code=lambda wc: code("build_instances", wc.task),
+        code=task_code("build_instances"),
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/build_instances.py"

@@ -143,7 +143,7 @@ rule rank_heads:
             top_heads=SETTINGS.model(wc.model).top_heads,
             screening=SETTINGS.heads.screening is not None,
         ),
-        code=lambda wc: code("rank_heads", wc.task),
+        code=task_code("rank_heads"),
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/rank_heads.py"

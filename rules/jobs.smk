@@ -87,9 +87,9 @@ def job_code(script, over=EVERY_TASK):
 
     def digest(one):
         task = OOD_SETS[one.ood_set].task if hasattr(one, "ood_set") else one.task
-        return code(script, task)
+        return digests(script, task)
 
-    def digests(wildcards):
+    def of_job(wildcards):
         of_value = {
             value: digest(one) for value, one in job_values(wildcards, over).items()
         }
@@ -104,4 +104,4 @@ def job_code(script, over=EVERY_TASK):
             **own,
         }
 
-    return digests
+    return of_job

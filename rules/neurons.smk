@@ -63,7 +63,7 @@ rule rank_neurons:
         "../envs/hones.yaml"
     params:
         cfg=lambda wc: ranking_section(wc),
-        code=lambda wc: code("rank_neurons", wc.task),
+        code=task_code("rank_neurons"),
         env=versions(*TABLE_PACKAGES),
     script:
         "../workflow_scripts/rank_neurons.py"

@@ -11,12 +11,23 @@ def section(**values):
     )
 
 
-def code(script, task=None):
+def digests(script, task=None):
     """Digest of a script and all project code it imports; of the tasks only its own."""
     others = [
         f"hones_core.tasks.{name}" for name in TASK_NAMES if task and name != task
     ]
     return code_digest(f"workflow_scripts/{script}.py", without=others, root=ROOT)
+
+
+def code(script, task=None):
+    """The digests as a parameter. A function, since each job's process reads all rules: Snakemake
+    asks it for the jobs at hand only."""
+    return lambda wildcards: digests(script, task)
+
+
+def task_code(script):
+    """As `code`, of the job's own task."""
+    return lambda wildcards: digests(script, wildcards.task)
 
 
 def model_section(name):

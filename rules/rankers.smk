@@ -62,7 +62,7 @@ rule measure_dla:
         "../envs/hones.yaml"
     params:
         cfg=lambda wc: token_level_section(wc),
-        code=lambda wc: code("measure_dla", wc.task),
+        code=task_code("measure_dla"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_dla.py"
@@ -85,7 +85,7 @@ rule measure_group_patching:
         cfg=lambda wc: token_level_section(
             wc, group_patching=SETTINGS.neurons.group_patching, seed=SETTINGS.seed
         ),
-        code=lambda wc: code("measure_group_patching", wc.task),
+        code=task_code("measure_group_patching"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_group_patching.py"
@@ -110,7 +110,7 @@ rule measure_qrnca:
             steps=SETTINGS.neurons.qrnca.steps,
             threshold=SETTINGS.neurons.qrnca.threshold,
         ),
-        code=lambda wc: code("measure_qrnca", wc.task),
+        code=task_code("measure_qrnca"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_qrnca.py"
@@ -133,7 +133,7 @@ rule measure_llm_knowledge:
         cfg=lambda wc: token_level_section(
             wc, variance=SETTINGS.neurons.llm_knowledge.variance
         ),
-        code=lambda wc: code("measure_llm_knowledge", wc.task),
+        code=task_code("measure_llm_knowledge"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_llm_knowledge.py"
@@ -165,7 +165,7 @@ rule measure_efficiency:
             steps=SETTINGS.neurons.qrnca.steps,
             group_patching=SETTINGS.neurons.group_patching,
         ),
-        code=lambda wc: code("measure_efficiency", wc.task),
+        code=task_code("measure_efficiency"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_efficiency.py"

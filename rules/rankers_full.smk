@@ -15,7 +15,7 @@ use rule rank_neurons as rank_neurons_full with:
         f"{RUN}/benchmarks/rank_neurons_full/{{model}}/{{task}}.tsv"
     params:
         cfg=lambda wc: ranking_section(wc, full=True),
-        code=lambda wc: code("rank_neurons", wc.task),
+        code=task_code("rank_neurons"),
         env=versions(*TABLE_PACKAGES),
 
 

@@ -78,7 +78,7 @@ rule predict_toy_check:
             image_folder=image_folder(wc.task),
             seed=SETTINGS.seed,
         ),
-        code=lambda wc: code("predict_toy_check", wc.task),
+        code=task_code("predict_toy_check"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/predict_toy_check.py"
