@@ -22,3 +22,9 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink()
         raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole, with line ends that do not depend on the machine."""
+    with written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -1,65 +1,15 @@
 """Masking: what the tasks lose when sets of neurons are silenced (METHOD 7, 8)."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import pandas as pd
 
-from hones_core.engine.evaluate import Evaluator, Outcome
-from hones_core.engine.interventions import Intervention, ZeroNeurons
-from hones_core.measuring import outcomes_by_chunk
+from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.interventions import ZeroNeurons
 from hones_core.neuron_sets import NeuronSet
 from hones_core.partial import Parts
+from hones_core.predictions import PREDICTION_COLUMNS, outcomes_under, prediction_row
 from hones_core.tasks.instances import Instance
-
-Label = TypeVar("Label")
-
-PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "close_call")
-
-
-def outcomes_under(
-    evaluator: Evaluator,
-    instances: Sequence[Instance],
-    interventions: dict[Label, Intervention | None],
-    score_targets: bool = False,
-    parts: Parts | None = None,
-) -> list[tuple[Label, Outcome]]:
-    """Every instance under every intervention (None: unchanged); images are encoded once.
-
-    `parts` keeps what each chunk gave, for a job that may be killed.
-    """
-    found = outcomes_by_chunk(
-        evaluator,
-        evaluator.chunks(instances),
-        lambda: interventions,
-        f"{evaluator.task_name}, {len(interventions)} settings",
-        parts,
-        score_targets,
-    )
-    return [
-        (label, outcome)
-        for chunk in found
-        for label, outcomes in chunk.items()
-        for outcome in outcomes
-    ]
-
-
-def predict_base(
-    evaluator: Evaluator, instances: Sequence[Instance], parts: Parts | None = None
-) -> pd.DataFrame:
-    """The BASE_PREDICTIONS artifact: the unchanged model on every instance; `parts` as above."""
-    split = {instance.instance_id: instance.split for instance in instances}
-    results = outcomes_under(evaluator, instances, {"base": None}, score_targets=True, parts=parts)
-    rows = [
-        {
-            **prediction_row(outcome),
-            "split": split[outcome.instance_id],
-            "target_logprob": outcome.target_logprob,
-            "first_token_logprob": outcome.first_token_logprob,
-        }
-        for _, outcome in results
-    ]
-    return pd.DataFrame(rows)
 
 
 def predict_masked(
@@ -91,8 +41,3 @@ def predict_masked(
         for label in alike[named[first]]
     ]
     return pd.DataFrame(rows, columns=[*label_columns, "n_neurons", *PREDICTION_COLUMNS])
-
-
-def prediction_row(outcome: Outcome) -> dict:
-    """The columns that every artifact of predictions shares."""
-    return {column: getattr(outcome, column) for column in PREDICTION_COLUMNS}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from hones_core.engine.evaluate import Evaluator
-from hones_core.masking import outcomes_under, prediction_row
+from hones_core.predictions import outcomes_under, prediction_row
 from hones_core.schemas.ood import OOD_PREDICTIONS
 from hones_core.tasks.instances import Instance
 from hones_core.tasks.ood import METRICS

@@ -17,7 +17,9 @@ from tables_support import (
     predictions,
 )
 
-from hones_core.tables import group_drop, masking_drop, steering
+from hones_core.tables.groups import group_drop
+from hones_core.tables.masking import masking_drop
+from hones_core.tables.steering import steering
 
 QUALITIES = {  # of each steering method and seed
     ("hones", 0): 0.95,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hones_core.tables import Bootstrap
+from hones_core.tables.common import Bootstrap
 
 PAPER = Path(__file__).parent.parent / "resources" / "paper"
 TASKS = ("vqa", "ocr", "caption", "retrieval")

@@ -21,7 +21,7 @@ from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.head_ranking import rank_heads
 from hones_core.heads import measure_head_effects
-from hones_core.masking import outcomes_under
+from hones_core.predictions import outcomes_under
 from hones_core.tasks import TASKS
 
 pytest_plugins = ["model_fixtures"]

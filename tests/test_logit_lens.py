@@ -28,7 +28,7 @@ from hones_core.schemas.lens import (
     LOGIT_LENS_SAMPLES,
     LOGIT_LENS_TOKENS,
 )
-from hones_core.tables import Bootstrap
+from hones_core.tables.common import Bootstrap
 from hones_core.tables.lens import logit_lens
 from hones_core.vocabulary import read_vocabulary, token_texts, visible
 

@@ -12,7 +12,8 @@ from transformers import LlavaForConditionalGeneration
 from hones_core import artifacts
 from hones_core.dominant_groups import select_dominant_groups, split_score
 from hones_core.engine.interventions import ZeroNeurons, applied
-from hones_core.masking import predict_base, predict_masked
+from hones_core.masking import predict_masked
+from hones_core.predictions import predict_base
 from hones_core.schemas.heads import BASE_PREDICTIONS
 from hones_core.schemas.masking import DOMINANT_GROUPS, GROUP_PREDICTIONS, MASKED_PREDICTIONS
 from hones_core.tasks import get_task

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tables_support import EMPTY, GROUPS, N, row_of, score_of
 
-from hones_core.tables import group_drop
+from hones_core.tables.groups import group_drop
 
 pytest_plugins = ["tables_fixtures"]
 

@@ -17,7 +17,8 @@ from tables_support import (
 )
 
 from hones_core.statistics import AlignmentError
-from hones_core.tables import masking_drop, masking_score, to_markdown
+from hones_core.tables.masking import masking_drop, masking_score
+from hones_core.tables.render import to_markdown
 
 pytest_plugins = ["tables_fixtures"]
 

@@ -7,7 +7,7 @@ from tables_support import EMPTY, TASKS, row_of
 
 from hones_core import artifacts
 from hones_core.schemas import tables as schemas
-from hones_core.tables import to_markdown, write_table
+from hones_core.tables.render import to_markdown, write_table
 
 pytest_plugins = ["tables_fixtures"]
 

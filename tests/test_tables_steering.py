@@ -18,7 +18,7 @@ from tables_support import (
 
 from hones_core.schemas.tables import STEERING_BOOTSTRAP, STEERING_SIDE_EFFECTS
 from hones_core.statistics import AlignmentError
-from hones_core.tables import steering, steering_bootstrap, steering_side_effects
+from hones_core.tables.steering import steering, steering_bootstrap, steering_side_effects
 
 pytest_plugins = ["tables_fixtures"]
 

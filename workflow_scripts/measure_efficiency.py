@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hones_core import artifacts
+from hones_core.atomic import write_text
 from hones_core.attribution.token_level.corruption import Corruption
 from hones_core.efficiency import localizers, measure_efficiency, plain_passes
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import TOKEN_LAYERS
-from hones_core.tables.render import write_text
 from workflow_scripts.model_step import open_evaluator, read_instances
 from workflow_scripts.step import provenance, step
 

@@ -1,7 +1,7 @@
 """Predictions of the unchanged model on every split."""
 
 from hones_core import artifacts
-from hones_core.masking import predict_base
+from hones_core.predictions import predict_base
 from hones_core.schemas.heads import BASE_PREDICTIONS
 from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
 from workflow_scripts.step import provenance, step

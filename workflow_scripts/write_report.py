@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from hones_core import artifacts
+from hones_core.atomic import write_text
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.neuron_sets import first_of_groups
 from hones_core.report.facts import card_links, cost, origin
@@ -16,7 +17,6 @@ from hones_core.schemas.benchmark import INSTANCES
 from hones_core.schemas.masking import MASKED_PREDICTIONS, OVERLAP_GROUPS
 from hones_core.schemas.neurons import NEURON_RANKING
 from hones_core.schemas.steering import STEERED_PREDICTIONS
-from hones_core.tables.render import write_text
 from workflow_scripts.step import step
 from workflow_scripts.table_step import paths_per_task, read_per_model, read_per_task
 

@@ -1,7 +1,7 @@
 """Artifacts of the agreement of rankers."""
 
 from hones_core.artifacts import Column, Schema
-from hones_core.schemas.tables import MODEL, TASK
+from hones_core.schemas.table_columns import MODEL, TASK
 
 RANKER_AGREEMENT = Schema(
     name="ranker_agreement",

@@ -1,7 +1,7 @@
 """Tables of what silencing one task's neurons does to every task."""
 
 from hones_core.artifacts import Column, Schema
-from hones_core.schemas.tables import (
+from hones_core.schemas.table_columns import (
     LEVEL,
     MODEL,
     N_RESAMPLES,

@@ -4,7 +4,7 @@ from hones_core.artifacts import Column, Schema
 from hones_core.schemas.benchmark import INSTANCE_ID
 from hones_core.schemas.heads import CLOSE_CALL, PREDICTION, STATISTICS, UTILITY
 from hones_core.schemas.masking import N_NEURONS
-from hones_core.schemas.tables import (
+from hones_core.schemas.table_columns import (
     LEVEL,
     MODEL,
     N_INSTANCES,

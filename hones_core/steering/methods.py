@@ -13,8 +13,8 @@ import torch
 
 from hones_core.engine.evaluate import Evaluator, Outcome
 from hones_core.engine.interventions import Intervention
-from hones_core.masking import outcomes_under
 from hones_core.partial import Parts
+from hones_core.predictions import outcomes_under
 from hones_core.steering.bank import Bank, SteeringError, column_norms, random_bank
 from hones_core.steering.training import Training, cached_targets, learn_scales
 from hones_core.tasks.instances import Instance

@@ -8,8 +8,8 @@ import torch
 
 from hones_core.engine.evaluate import Evaluator, Outcome
 from hones_core.engine.memory import run_in_halves
-from hones_core.masking import PREDICTION_COLUMNS, outcomes_under, prediction_row
 from hones_core.partial import Parts, fingerprint
+from hones_core.predictions import PREDICTION_COLUMNS, outcomes_under, prediction_row
 from hones_core.steering.bank import Bank
 from hones_core.steering.examples import first_examples
 from hones_core.steering.training import cached_targets, token_terms

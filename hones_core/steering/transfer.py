@@ -10,8 +10,8 @@ import pandas as pd
 
 from hones_core.benchmark.ood_instances import TEST, TUNING
 from hones_core.engine.evaluate import Evaluator
-from hones_core.masking import prediction_row
 from hones_core.partial import Parts
+from hones_core.predictions import prediction_row
 from hones_core.schemas.ood import OOD_STEERED_PREDICTIONS, OOD_TUNED_SCALES
 from hones_core.steering.bank import Bank, SteeringError
 from hones_core.steering.methods import QUICK_STEPS

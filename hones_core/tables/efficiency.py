@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from hones_core.atomic import write_text
 from hones_core.schemas.tables import EFFICIENCY
 from hones_core.tables.plain import plain_markdown
-from hones_core.tables.render import write_text
 
 METHODS = ("hones", "hones_with_heads", "qrnca", "group_patching")
 PAPER_METHODS = {"HONES": "hones", "QRNCA": "qrnca", "GroupPatching": "group_patching"}

@@ -8,7 +8,8 @@ import pandas as pd
 
 from hones_core import artifacts
 from hones_core.artifacts import Schema
-from hones_core.tables.render import NOTHING, write_text
+from hones_core.atomic import write_text
+from hones_core.tables.render import NOTHING
 
 MOST_DECIMALS = 2  # in Markdown; parquet and CSV have all of them
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from hones_core import artifacts
 from hones_core.artifacts import Schema
-from hones_core.atomic import written_atomically
+from hones_core.atomic import write_text
 from hones_core.tables.common import ordered, ordered_tasks
 
 NOTHING = "–"
@@ -189,9 +189,3 @@ def _number(value: float, digits: int) -> str:
     if np.isnan(value):
         return NOTHING
     return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no "-0.0"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to a temporary name, then rename."""
-    with written_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")

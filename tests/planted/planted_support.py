@@ -11,12 +11,12 @@ from torch import Tensor
 
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import Intervention, applied
-from hones_core.masking import outcomes_under
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.planted.circuit import Strengths
 from hones_core.planted.families import FAMILIES
 from hones_core.planted.plan import plan, truth
 from hones_core.planted.world import CONTENTS, ROW_LENGTH
+from hones_core.predictions import outcomes_under
 from hones_core.tasks.instances import Instance
 
 SEED = 0

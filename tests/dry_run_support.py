@@ -1,0 +1,88 @@
+"""Dry runs inside this process: what Snakemake would do in a project, and what set it off."""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.settings.enums import Quietness, RerunTrigger
+from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run. rules: their names. set_off: those of them that run for a reason of their
+    own, and not only because an earlier step runs. follows: of every rule, also those that would
+    not run, the rules whose output it reads. params: of every job that is not a target."""
+
+    rules: frozenset[str]
+    set_off: frozenset[str]
+    follows: dict[str, frozenset[str]]
+    params: dict[str, dict[str, Any]]
+
+
+def dry_run(project: Path, targets: tuple[str, ...], *overlays: Path) -> Plan:
+    """What `snakemake --dry-run` would do there, by the triggers of profiles/default."""
+    profile = yaml.safe_load((project / "profiles" / "default" / "config.yaml").read_text())
+    names = {name.upper().replace("-", "_") for name in profile["rerun-triggers"]}
+    with _in(project), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=ConfigSettings(configfiles=list(overlays)),
+            snakefile=project / "Snakefile",
+        )
+        dag = workflow.dag(
+            dag_settings=DAGSettings(
+                targets=set(targets),
+                rerun_triggers={RerunTrigger[name] for name in names},
+                max_checksum_file_size=profile["max-checksum-file-size"],
+            )
+        )
+        with contextlib.redirect_stdout(io.StringIO()):
+            dag.printrulegraph()  # decides about every job, and costs less than listing them
+        return _plan(workflow._workflow.dag, set(targets))
+
+
+def _plan(dag: Any, targets: set[str]) -> Plan:
+    jobs = [job for job in dag.jobs if job.rule.name not in targets]
+    needed = [job for job in dag.needrun_jobs() if job.rule.name not in targets]
+    follows: dict[str, set[str]] = {}
+    for job in jobs:
+        before = {other.rule.name for other in dag.job_dependencies(job)}
+        follows.setdefault(job.rule.name, set()).update(before - {job.rule.name})
+    return Plan(
+        frozenset(job.rule.name for job in needed),
+        frozenset(job.rule.name for job in needed if _own_reason(dag.reason(job))),
+        {rule: frozenset(before) for rule, before in follows.items()},
+        {str(job): dict(job.params.items()) for job in jobs},
+    )
+
+
+def _own_reason(reason: Any) -> bool:
+    return bool(
+        reason.params_changed
+        or reason.input_changed
+        or reason.software_stack_changed
+        or reason.missing_output
+        or reason.updated_input
+    )
+
+
+@contextlib.contextmanager
+def _in(project: Path) -> Iterator[None]:
+    """In the project's folder; what the workflow sets for its scripts is set back afterwards."""
+    folder, path, environment = Path.cwd(), list(sys.path), dict(os.environ)
+    os.chdir(project)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        sys.path[:] = path
+        os.environ.clear()
+        os.environ.update(environment)
