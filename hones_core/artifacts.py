@@ -2,10 +2,13 @@
 
 Every artifact of the workflow goes through `write` and `read`. A file carries its own description:
 schema name and version, the meaning and unit of every column, and the provenance of the run that
-made it (no clock, host, user or commit, so that equal inputs give equal bytes).
+made it (no clock, host, user or commit, so that equal inputs give equal bytes). It ends with a
+digest of all its bytes, so that a damaged file is never taken for data.
 """
 
+import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,12 @@ TYPES: dict[str, pa.DataType] = {
     "list<float64>": pa.list_(pa.float64()),
     "list<float32>": pa.list_(pa.float32()),
 }
+
+
+_DIGEST_KEY = "hones_sha256"
+_UNSEALED = "0" * 64
+# The key and its value as Parquet's footer has them: a string field of 64 bytes follows.
+_SEAL = re.compile(_DIGEST_KEY.encode() + rb"\x18\x40([0-9a-f]{64})")
 
 
 class ArtifactError(Exception):
@@ -101,7 +110,10 @@ def write(
     }
     table = table.replace_schema_metadata(metadata)
     with written_atomically(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=1 << 20)
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
+            writer.write_table(table, row_group_size=1 << 20)
+            writer.add_key_value_metadata({_DIGEST_KEY: _UNSEALED})
+        temporary.write_bytes(_sealed(temporary.read_bytes()))
 
 
 def read(path: str | Path, schema: Schema) -> pd.DataFrame:
@@ -111,17 +123,26 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
     """
     remedy = f"run again: snakemake --forcerun {schema.rule}"
     try:
-        table = pq.read_table(path)
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; {remedy}") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    if _SEAL.search(content) and _sealed(content) != content:
+        raise ArtifactError(f"{path} is damaged: its bytes are not those written; {remedy}")
+    try:
+        table = pq.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise ArtifactError(f"{path} is not a readable parquet file ({error}); {remedy}") from error
+        said = " ".join(str(error).split())
+        raise ArtifactError(f"{path} is not a readable parquet file ({said}); {remedy}") from error
     found = _identity(table)
     if found != (schema.name, schema.version):
         raise ArtifactError(
             f"{path} holds {found[0]} version {found[1]}, "
             f"but {schema.name} version {schema.version} is expected; {remedy}"
         )
+    if not _SEAL.search(content):
+        raise ArtifactError(f"{path} has no digest of its bytes; {remedy}")
     if not table.schema.equals(schema.arrow(), check_metadata=False):
         raise ArtifactError(
             f"{path} has columns {table.schema.names}, not {schema.names}; {remedy}"
@@ -133,6 +154,15 @@ def provenance(path: str | Path) -> dict[str, Any]:
     """The provenance that was stored with the artifact at `path`."""
     metadata = pq.read_schema(path).metadata or {}
     return json.loads(metadata.get(b"hones_provenance", b"{}"))
+
+
+def _sealed(content: bytes) -> bytes:
+    """The file's bytes with the digest of all of them, taken with zeros in its own place."""
+    start, end = _SEAL.search(content).span(1)
+    digest = hashlib.sha256(content[:start])
+    digest.update(_UNSEALED.encode())
+    digest.update(content[end:])
+    return content[:start] + digest.hexdigest().encode() + content[end:]
 
 
 def _identity(table: pa.Table) -> tuple[str, int]:

@@ -1,7 +1,8 @@
 """Write the documents that are generated from code: `python -m hones_core.docs`.
 
-docs/artifacts.md from the declared schemas, docs/config.schema.json from the settings. A test
-fails when the files in the repository differ from what this module would write.
+docs/artifacts.md from the declared schemas, docs/config.schema.json from the settings,
+docs/invalidation.md from docs/invalidation.yaml. A test fails when the files in the repository
+differ from what this module would write.
 """
 
 import importlib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import hones_core.schemas
 from hones_core.artifacts import Schema
+from hones_core.invalidation import contract_page, read_contract
 from hones_core.settings import json_schema
 
 _HEAD = """# Artifacts
@@ -40,7 +42,11 @@ def artifacts_page() -> str:
 
 def generated() -> dict[str, str]:
     """{file under docs/: its text}."""
-    return {"artifacts.md": artifacts_page(), "config.schema.json": json_schema()}
+    return {
+        "artifacts.md": artifacts_page(),
+        "config.schema.json": json_schema(),
+        "invalidation.md": contract_page(read_contract()),
+    }
 
 
 def _section(schema: Schema) -> str:

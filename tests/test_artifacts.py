@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from hones_core import artifacts
@@ -90,11 +91,33 @@ def test_reading_names_the_file_and_the_rule_to_run_again(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
-def test_a_damaged_file_is_never_read_as_data(tmp_path, damage):
+def test_a_truncated_file_is_never_read_as_data(tmp_path, damage):
     path = tmp_path / "a.parquet"
     artifacts.write(path, example(), SCHEMA)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ArtifactError, match="not a readable parquet file"):
+    with pytest.raises(ArtifactError, match=r"(damaged|not a readable).*--forcerun make_example"):
+        artifacts.read(path, SCHEMA)
+
+
+def test_no_changed_bit_is_ever_read_as_data(tmp_path):
+    path = tmp_path / "a.parquet"
+    artifacts.write(path, example(), SCHEMA)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=r"a.parquet.*--forcerun make_example"):
+            artifacts.read(path, SCHEMA)
+    path.write_bytes(whole)
+    pd.testing.assert_frame_equal(artifacts.read(path, SCHEMA), artifacts.read(path, SCHEMA))
+
+
+def test_a_file_without_a_digest_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    artifacts.write(path, example(), SCHEMA)
+    pq.write_table(pq.read_table(path), path)
+    with pytest.raises(ArtifactError, match="has no digest of its bytes; run again"):
         artifacts.read(path, SCHEMA)
 
 

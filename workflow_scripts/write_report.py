@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from hones_core import artifacts
 from hones_core.atomic import write_text
 from hones_core.benchmark.instance_objects import to_instances
@@ -17,6 +15,7 @@ from hones_core.schemas.benchmark import INSTANCES
 from hones_core.schemas.masking import MASKED_PREDICTIONS, OVERLAP_GROUPS
 from hones_core.schemas.neurons import NEURON_RANKING
 from hones_core.schemas.steering import STEERED_PREDICTIONS
+from hones_core.schemas.tables import MASKING_DROP
 from workflow_scripts.step import step
 from workflow_scripts.table_step import paths_per_task, read_per_model, read_per_task
 
@@ -55,7 +54,7 @@ with step(snakemake):
     examples = [*inputs.masked, *inputs.steered, *inputs.instances]
     page = render(
         f"HONES: run {run.name}",
-        headline(pd.read_parquet(tables / "masking_drop.parquet")),
+        headline(artifacts.read(tables / "masking_drop.parquet", MASKING_DROP)),
         sections(tables, run / "figures", list(families)),
         as_json(chosen, images),
         {

@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from hones_core.report.page import Section
-from hones_core.report.verdicts import VERDICTS
+from hones_core.report.verdicts import verdicts
 
 
 @dataclass(frozen=True)
@@ -118,11 +116,6 @@ def sections(tables: Path, figures: Path, models: Sequence[str]) -> list[Section
             for name, caption in plan.figures.items()
             if (figures / model / f"{name}.svg").exists()
         }
-        said = [
-            sentence
-            for name in texts
-            if name in VERDICTS
-            for sentence in VERDICTS[name](pd.read_parquet(tables / f"{name}.parquet"))
-        ]
+        said = [sentence for name in texts for sentence in verdicts(tables / f"{name}.parquet")]
         found.append(Section(plan.title, plan.question, said, texts, pictures))
     return found

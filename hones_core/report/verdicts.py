@@ -1,10 +1,15 @@
 """What a table says, in one plain sentence a model. Every sentence is computed from the table."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from hones_core import artifacts
+from hones_core.artifacts import Schema
 from hones_core.figure_style import task_name
+from hones_core.schemas.selectivity import OOD_GROUP_DROP, SELECTIVITY_INDEX, TEXT_ERASURE
+from hones_core.schemas.tables import GROUP_DROP, MASKING_DROP, STEERING
 from hones_core.tables.common import AVERAGE, ordered_tasks
 
 MINUS = "−"
@@ -104,14 +109,26 @@ def steering(table: pd.DataFrame) -> list[str]:
     return said
 
 
-VERDICTS: dict[str, Callable[[pd.DataFrame], Sequence[str]]] = {
-    "masking_drop": masking,
-    "group_drop": groups,
-    "selectivity_index": selectivity,
-    "text_erasure": text_erasure,
-    "ood_group_drop": ood_groups,
-    "steering": steering,
+# {table: (what it holds, what is said of it)}
+VERDICTS: dict[str, tuple[Schema, Callable[[pd.DataFrame], Sequence[str]]]] = {
+    "masking_drop": (MASKING_DROP, masking),
+    "group_drop": (GROUP_DROP, groups),
+    "selectivity_index": (SELECTIVITY_INDEX, selectivity),
+    "text_erasure": (TEXT_ERASURE, text_erasure),
+    "ood_group_drop": (OOD_GROUP_DROP, ood_groups),
+    "steering": (STEERING, steering),
 }
+
+
+def verdicts(path: Path) -> Sequence[str]:
+    """What is said of the table at the path, nothing if no verdict is made of it.
+
+    Raises ArtifactError for a table that is missing, damaged or not of its name.
+    """
+    if path.stem not in VERDICTS:
+        return []
+    schema, say = VERDICTS[path.stem]
+    return say(artifacts.read(path, schema))
 
 
 def _by_model(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

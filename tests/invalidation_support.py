@@ -1,0 +1,62 @@
+"""A complete project for the contract of docs/invalidation.yaml, and what a change would re-run."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dry_run_support import Plan, dry_run
+from workflow_support import copy_project, pretend_complete
+
+from hones_core.invalidation import Change, Contract, read_contract
+
+CONTRACT = read_contract()
+TARGETS = ("all", "ood_benchmark", "ood_steering", "head_screening", "rankers_full")
+
+
+def complete_project(folder: Path) -> Path:
+    """A project with one model that every ranker is compared on, as if all of it had been run."""
+    project = copy_project(folder)
+    values = configured(project)
+    # Qwen: LLaVA has no bounds of the image size
+    values["models"] = [{**values["models"][1], "rankers": None}]
+    (project / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    pretend_complete(project, *TARGETS)
+    return project
+
+
+def configured(project: Path) -> dict[str, Any]:
+    """The values of the project's config.yaml."""
+    return yaml.safe_load((project / "config.yaml").read_text())
+
+
+def overlay(project: Path, values: dict[str, Any]) -> Path:
+    """A file that sets each {dotted name: value}."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        place = nested
+        if sections == ["models[]"]:
+            (model,) = configured(project)["models"]
+            sections, last, value = [], "models", [{**model, last: value}]
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    path = project / "changed.yaml"
+    path.write_text(yaml.safe_dump(nested))
+    return path
+
+
+def first_of(steps: frozenset[str], contract: Contract) -> frozenset[str]:
+    """Those of the steps that follow none of the others."""
+    later = [contract.after([step]) - {step} for step in steps if step in contract.reads]
+    return steps - frozenset().union(*later)
+
+
+def check(plan: Plan, change: Change) -> None:
+    """Exactly the declared steps would run, and exactly the declared ones are what set them off."""
+    assert plan.rules == CONTRACT.reruns(change)
+    assert first_of(plan.set_off - change.new, CONTRACT) == change.starts
+
+
+def planned(project: Path, *overlays: Path) -> Plan:
+    return dry_run(project, TARGETS, *overlays)
