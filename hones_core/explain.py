@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hones_core.job_records import job_record, job_records
+from hones_core.job_timer import record_file
 from hones_core.tasks.instances import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_SETS
 
@@ -32,7 +33,7 @@ class Job:
 
     rule: str
     reason: str
-    benchmark: str
+    record: str
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def jobs_of(dry_run: str) -> list[Job]:
         if not rule or rule[1] == "all":
             continue
         reason = re.search(r"^    reason: (.*)$", block, re.MULTILINE)
-        benchmark = re.search(r"^    benchmark: (.*)$", block, re.MULTILINE)
-        found.append(Job(rule[1], reason[1] if reason else "", benchmark[1] if benchmark else ""))
+        log = re.search(r"^    log: (.*)$", block, re.MULTILINE)
+        record = str(record_file(log[1])) if log else ""
+        found.append(Job(rule[1], reason[1] if reason else "", record))
     return found
 
 
@@ -177,7 +179,7 @@ def explanation(jobs: Sequence[Job], folder: Path) -> str:
 
 def _cost(jobs: Sequence[Job], folder: Path) -> tuple[float, int]:
     """Seconds that the jobs took when they last ran, and how many have no record."""
-    found = [job_record(folder / job.benchmark) if job.benchmark else None for job in jobs]
+    found = [job_record(folder / job.record) if job.record else None for job in jobs]
     return sum(record.seconds for record in found if record is not None), found.count(None)
 
 

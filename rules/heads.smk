@@ -38,13 +38,13 @@ if APART[1]:
             **job_outputs("head_effects", over=APART, shard=HEADS_JOB),
         log:
             f"{RUN}/logs/measure_head_effects/{job_name()}{HEADS_JOB}.log",
-        benchmark:
-            f"{RUN}/benchmarks/measure_head_effects/{job_name()}{HEADS_JOB}.tsv"
         wildcard_constraints:
             task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
+        cache: True
         conda:
             "../envs/hones.yaml"
         params:
+            of=own_values,
             cfg=job_params(
                 lambda wc: section(
                     model=model_section(wc.model),
@@ -81,11 +81,11 @@ if JOINT_TASKS:
             },
         log:
             f"{RUN}/logs/measure_joint_head_effects/{{model}}{HEADS_JOB}.log",
-        benchmark:
-            f"{RUN}/benchmarks/measure_joint_head_effects/{{model}}{HEADS_JOB}.tsv"
+        cache: True
         conda:
             "../envs/hones.yaml"
         params:
+            of=own_values,
             cfg=lambda wc: section(
                 model=model_section(wc.model),
                 engine=SETTINGS.engine,

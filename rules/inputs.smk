@@ -36,9 +36,9 @@ def shards(folder, suffix=""):
 
 
 def photographs(wildcards):
-    """The folder of the untouched images."""
-    folder = SETTINGS.data.image_folder
-    return folder if SETTINGS.data.toy_scenes else existing(folder)
+    """The folder of the untouched images, where a step makes it. A data set's own folder is no
+    input: it says nothing of its files, and Snakemake's cache takes none."""
+    return SETTINGS.data.image_folder if SETTINGS.data.toy_scenes else []
 
 
 def task_images(wildcards):

@@ -9,11 +9,11 @@ rule measure_neuron_effects:
         **job_outputs("neuron_effects"),
     log:
         f"{RUN}/logs/measure_neuron_effects/{job_name()}.log",
-    benchmark:
-        f"{RUN}/benchmarks/measure_neuron_effects/{job_name()}.tsv"
+    cache: True
     conda:
         "../envs/hones.yaml"
     params:
+        of=own_values,
         cfg=job_params(neuron_effects_section),
         code=job_code("measure_neuron_effects"),
         env=versions(*MODEL_PACKAGES),

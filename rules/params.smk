@@ -30,6 +30,12 @@ def task_code(script):
     return lambda wildcards: digests(script, wildcards.task)
 
 
+def own_values(wildcards):
+    """Model, task and shard of a job whose result workflows may share: Snakemake's cache knows a
+    job by its parameters and inputs alone."""
+    return dict(sorted(wildcards.items()))
+
+
 def model_section(name):
     """What running a model depends on."""
     model = SETTINGS.model(name)

@@ -9,11 +9,11 @@ rule measure_random_heads:
         **job_outputs("random_head_effects"),
     log:
         f"{RUN}/logs/measure_random_heads/{job_name()}.log",
-    benchmark:
-        f"{RUN}/benchmarks/measure_random_heads/{job_name()}.tsv"
+    cache: True
     conda:
         "../envs/hones.yaml"
     params:
+        of=own_values,
         cfg=job_params(
             lambda wc: section(
                 **neuron_effects_section(wc), seeds=random_seeds("rand_head")
@@ -33,11 +33,11 @@ rule measure_gaussian_heads:
         **job_outputs("gaussian_effects"),
     log:
         f"{RUN}/logs/measure_gaussian_heads/{job_name()}.log",
-    benchmark:
-        f"{RUN}/benchmarks/measure_gaussian_heads/{job_name()}.tsv"
+    cache: True
     conda:
         "../envs/hones.yaml"
     params:
+        of=own_values,
         cfg=job_params(
             lambda wc: section(**neuron_effects_section(wc), seed=SETTINGS.seed)
         ),

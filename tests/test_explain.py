@@ -15,13 +15,13 @@ predict_masked      1
 [Sat Nov 21 18:36:14 2026]
 rule predict_masked:
     input: a.parquet
-    benchmark: results/toy/benchmarks/predict_masked/llava.tsv
+    log: results/toy/logs/predict_masked/llava.log
     reason: {reason}
     wildcards: model=llava
 [Sat Nov 21 18:36:14 2026]
 localrule tabulate_masking:
     input: b.parquet
-    benchmark: results/toy/benchmarks/tabulate_masking.tsv
+    log: results/toy/logs/tabulate_masking.log
     reason: Missing output files: c.csv; Input files updated by another job: b.parquet
 [Sat Nov 21 18:36:14 2026]
 rule all:

@@ -5,10 +5,11 @@ from hones_core.attribution.neuron_effects import gaussian_noise, measure_neuron
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import GAUSSIAN_EFFECTS
 from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.step import provenance
 from workflow_scripts.task_jobs import task_jobs
+from workflow_scripts.timed_step import timed_step
 
-with step(snakemake):
+with timed_step(snakemake):
     for job in task_jobs(snakemake):
         cfg = job.params.cfg
         heads = artifacts.read(job.input.heads, HEAD_RANKING).query("selected")

@@ -10,10 +10,10 @@ from workflow_scripts.model_step import (
     own_share,
     read_instances,
 )
-from workflow_scripts.step import step
 from workflow_scripts.task_jobs import task_jobs
+from workflow_scripts.timed_step import timed_step
 
-with step(snakemake):
+with timed_step(snakemake):
     for job in task_jobs(snakemake):
         cfg = job.params.cfg
         instances = read_instances(job, ("discovery",), cfg["samples"])

@@ -6,9 +6,9 @@ from hones_core.engine.joint import JointEvaluator
 from hones_core.heads import measure_head_effects
 from hones_core.schemas.heads import HEAD_EFFECTS
 from workflow_scripts.model_step import choose_instances, kept_parts, open_evaluator, own_share
-from workflow_scripts.step import step
+from workflow_scripts.timed_step import timed_step
 
-with step(snakemake):
+with timed_step(snakemake):
     cfg = snakemake.params.cfg
     instances = [
         one

@@ -6,10 +6,11 @@ from hones_core.attribution.rand_head import random_heads
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import RANDOM_HEAD_EFFECTS
 from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.step import provenance
 from workflow_scripts.task_jobs import task_jobs
+from workflow_scripts.timed_step import timed_step
 
-with step(snakemake):
+with timed_step(snakemake):
     for job in task_jobs(snakemake):
         cfg = job.params.cfg
         ranking = artifacts.read(job.input.heads, HEAD_RANKING)
