@@ -1,4 +1,4 @@
-"""Another clone takes head and neuron effects over from a shared cache, and only if they are its."""
+"""Another clone takes head and neuron effects over from a shared cache, where they are its own."""
 
 from pathlib import Path
 
