@@ -1,7 +1,5 @@
 """Files that are whole or not there: written under a temporary name, then renamed."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,18 +7,19 @@ from pathlib import Path
 
 @contextmanager
 def written_atomically(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it takes `path`'s place if nothing went wrong."""
+    """A temporary file beside `path` to write to; it takes `path`'s place if nothing went wrong.
+
+    Its name is always the same, so that what a killed process leaves is gone with the next try.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
+        temporary.touch()
         yield temporary
-        temporary.chmod(0o644)  # mkstemp makes private files
         temporary.replace(path)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
 
 

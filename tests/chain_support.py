@@ -37,6 +37,32 @@ def small_run(name: str, model: str, **values) -> dict:
     }
 
 
+# The whole chain on a few scenes.
+SIZES = {"discovery": 42, "development": 28, "test": 35}
+QUERIES = {"discovery": 12, "development": 8, "test": 10}
+SCENES = "results/small/scenes"
+QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"
+SMALL_TOY = small_run(
+    "small",
+    "llava",
+    data={
+        "image_folder": f"{SCENES}/train2014",
+        "captions": f"{SCENES}/annotations/captions_train2014.json",
+        "coco_text": f"{SCENES}/annotations/cocotext.v2.json",
+        "vqa_questions": f"{SCENES}/annotations/{QUESTIONS}",
+        "vqa_annotations": f"{SCENES}/annotations/v2_mscoco_train2014_annotations.json",
+        "toy_scenes": {"n_images": 105, "seed": 0},
+    },
+    benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
+    groups={"random_trials": 1},
+    ood={
+        "repeats": 2,
+        "toy_scenes": {"n_images": 25, "seed": 0},
+        "flickr30k": {"n_queries": 7, "n_negatives": 15},
+    },
+)
+
+
 class Results:
     """The artifacts of one run."""
 

@@ -4,12 +4,16 @@ import re
 
 import pytest
 from chain_support import (
+    QUERIES,
+    QUESTIONS,
+    SCENES,
+    SIZES,
+    SMALL_TOY,
     Results,
     check_counts,
     check_head_effects,
     check_masked_sets,
     check_tables,
-    small_run,
 )
 from documents_support import python_of, run_python
 from workflow_support import copy_project, snakemake, succeed, write_config
@@ -24,35 +28,11 @@ from hones_core.schemas.ood import OOD_STEERED_PREDICTIONS
 from hones_core.schemas.steering import STEERED_PREDICTIONS
 from hones_core.steering.export import apply_scales, export_scales
 
-SIZES = {"discovery": 42, "development": 28, "test": 35}
-QUERIES = {"discovery": 12, "development": 8, "test": 10}
-SCENES = "results/small/scenes"
-QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"
-CONFIG = small_run(
-    "small",
-    "llava",
-    data={
-        "image_folder": f"{SCENES}/train2014",
-        "captions": f"{SCENES}/annotations/captions_train2014.json",
-        "coco_text": f"{SCENES}/annotations/cocotext.v2.json",
-        "vqa_questions": f"{SCENES}/annotations/{QUESTIONS}",
-        "vqa_annotations": f"{SCENES}/annotations/v2_mscoco_train2014_annotations.json",
-        "toy_scenes": {"n_images": 105, "seed": 0},
-    },
-    benchmark={"splits": SIZES, "retrieval": {"n_queries": QUERIES, "n_negatives": 15}},
-    groups={"random_trials": 1},
-    ood={
-        "repeats": 2,
-        "toy_scenes": {"n_images": 25, "seed": 0},
-        "flickr30k": {"n_queries": 7, "n_negatives": 15},
-    },
-)
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("toy"))
-    arguments = ("--cores", "1", "--configfile", write_config(project, "small.yaml", CONFIG))
+    arguments = ("--cores", "1", "--configfile", write_config(project, "small.yaml", SMALL_TOY))
     succeed(project, *arguments)
     return project, arguments
 
@@ -69,7 +49,7 @@ def test_a_second_run_has_nothing_to_do(run):
 def test_counts_sets_effects_and_tables(results):
     check_counts(results, SIZES, QUERIES)
     check_masked_sets(results, 0.01)
-    check_head_effects(results, CONFIG["heads"]["samples"])
+    check_head_effects(results, SMALL_TOY["heads"]["samples"])
     check_tables(results)
 
 
@@ -138,7 +118,7 @@ def test_exported_scales_reproduce_the_test_score(run, results, tmp_path):
 
 def one_job_a_task(project) -> tuple[str, ...]:
     """The arguments of the same run with a job for every task."""
-    overlay = write_config(project, "per_task.yaml", {**CONFIG, "jobs": "per_task"})
+    overlay = write_config(project, "per_task.yaml", {**SMALL_TOY, "jobs": "per_task"})
     return "--cores", "1", "--configfile", overlay
 
 

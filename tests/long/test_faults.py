@@ -1,0 +1,122 @@
+"""Whatever happens to a run, resumed it ends with the bytes of an undisturbed one.
+
+Takes about half an hour of two cores: `make test-long`.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+from faults_support import Killer, digests, small_project
+from workflow_support import snakemake, succeed
+
+KILLS = 20
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The project of a clean run on one core."""
+    project, arguments = small_project(tmp_path_factory.mktemp("undisturbed"))
+    succeed(project, "--cores", "1", *arguments)
+    return project, arguments
+
+
+@pytest.fixture(scope="module")
+def expected(undisturbed):
+    found = digests(undisturbed[0])
+    kinds = {Path(name).suffix for name in found}
+    assert {".parquet", ".csv", ".md", ".svg", ".png", ".json", ".html"} <= kinds
+    return found
+
+
+def test_two_cores_at_another_path_give_the_same_bytes(expected, tmp_path):
+    project, arguments = small_project(tmp_path / "a folder with spaces")
+    succeed(project, "--cores", "2", *arguments)
+    assert digests(project) == expected
+
+
+def test_a_run_killed_twenty_times_ends_with_the_same_bytes(expected, tmp_path):
+    project, arguments = small_project(tmp_path)
+    killer = Killer(project, arguments, SEED)
+    while sum(killer.kills.values()) < KILLS:
+        assert killer.run_and_kill(after=(4.0, 16.0)), f"finished after only {killer.kills}"
+    print(f"killed: {killer.kills}")
+    succeed(project, "--unlock", *arguments)
+    succeed(project, "--cores", "2", *arguments)
+    assert all(killer.kills.values())
+    assert digests(project) == expected
+    assert not list((project / "results").rglob("*.partial")), "unfinished parts are left"
+    assert not list((project / "results").rglob(".*.tmp")), "temporary files are left"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for the project and little more."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount).returncode != 0:
+        pytest.skip("SKIPPED, NOT PASSED: a full disk needs root and the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing(expected, small_disk):
+    project, arguments = small_project(small_disk)
+    with (small_disk / "fill").open("wb") as filler:  # leaves 3 MB
+        filler.write(b"\0" * (shutil.disk_usage(small_disk).free - 3_000_000))
+    failed = snakemake(project, "--cores", "1", *arguments)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert "No space left on device" in said
+    subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
+    succeed(project, "--unlock", *arguments)
+    succeed(project, "--cores", "2", *arguments)
+    assert digests(project) == expected
+
+
+READERS = {  # artifact of the run: a step that reads it
+    "benchmark/splits": "tabulate_benchmark",
+    "llava/vqa/base_predictions": "tabulate_masking",
+    "llava/ocr/masked_predictions": "tabulate_masking",
+    "llava/overlap_groups": "tabulate_groups",
+    "llava/caption/neuron_ranking": "tabulate_agreement",
+    "llava/retrieval/steered_predictions": "tabulate_steering",
+    "tables/group_drop": "plot_group_drop",
+}
+
+CHEAP = ("tables/group_drop", "llava/overlap_groups")  # few steps follow them
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_artifact_is_refused_and_the_remedy_that_is_named_helps(
+    undisturbed, expected, name
+):
+    project, arguments = undisturbed
+    path = project / "results" / "small" / f"{name}.parquet"
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    place = random.Random(name).randrange(len(content))
+    content[place] ^= 0x10
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a failing disk would
+    failed = snakemake(project, "--cores", "1", *arguments, "--forcerun", READERS[name])
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert f"{name}.parquet" in said
+    rule = said.split("run again: snakemake --forcerun ")[1].split()[0]
+    if name in CHEAP:
+        succeed(project, "--cores", "2", *arguments, "--forcerun", rule)
+    else:
+        assert f"rule {rule}:" in succeed(project, "--dry-run", *arguments, "--forcerun", rule)
+        content[place] ^= 0x10
+        path.write_bytes(content)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        succeed(project, "--cores", "2", *arguments)
+    assert digests(project) == expected
