@@ -1,4 +1,5 @@
 # make results   set up and regenerate every result       make env    set up only
+#                (make results QUIET=1: only errors and the summary at the end)
 # make test      set up and run the tests                 make lint   format and style checks
 # make test-long the tests of many minutes
 # make env REQUIREMENTS=envs/requirements-v100.txt    the same with torch for V100 (or -cpu)
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 .PHONY: results test test-long env lint lock docs
 
 results: env
-	$(BIN)/snakemake --cores all
+	$(if $(QUIET),HONES_QUIET=1) $(BIN)/snakemake --cores all --quiet $(if $(QUIET),all,rules host)
 
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/long

@@ -39,6 +39,14 @@ include: "rules/report.smk"
 include: "rules/rankers_full.smk"
 
 
+onsuccess:
+    # Imported here, since every job's process reads this file.
+    from hones_core.summary import run_summary
+
+    if said := run_summary(Path(RUN)):
+        print(f"\n{said}\n", file=sys.stderr)
+
+
 rule all:
     default_target: True
     input:

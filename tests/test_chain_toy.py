@@ -15,7 +15,8 @@ from chain_support import (
     check_masked_sets,
     check_tables,
 )
-from documents_support import python_of, run_python
+from documents_support import blocks, commands, pages, python_of, run_command, run_python
+from test_commands import kind
 from workflow_support import copy_project, snakemake, succeed, write_config
 
 from hones_core import artifacts
@@ -64,6 +65,17 @@ def test_the_shipped_model_does_the_tasks(results):
 def test_the_cookbook_s_questions_are_answered(run):
     code = python_of("cookbook.md").replace("results/toy", "results/small")
     assert len(run_python(code, run[0]).splitlines()) > 10
+
+
+def test_the_documents_commands_and_code_work_on_a_run(run):
+    """Those that need results: of this run, since the documents' own takes a quarter of an hour."""
+    asked = [command for page in pages() for command in commands(page)]
+    of_a_run = [command for command in dict.fromkeys(asked) if kind(command) == "run on results"]
+    assert len(of_a_run) >= 5
+    for command in of_a_run:
+        assert run_command(command.replace("results/toy", "results/small"), run[0])
+    for code in blocks("README.md", "python"):
+        run_python(code.replace("results/toy", "results/small"), run[0])
 
 
 def test_the_report_shows_this_run_and_loads_nothing(results):

@@ -1,27 +1,34 @@
 """What every script shares: the log, the error that a person reads, and the provenance."""
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+QUIET = "HONES_QUIET"  # set: a step says nothing in the terminal; its log says it all the same
 
-class _Both:
-    """Writes to the terminal and to the log file."""
 
-    def __init__(self, *streams: TextIO):
-        self.streams = streams
+class _Messages:
+    """Writes to the log, and to the terminal with the job's name before each line."""
+
+    def __init__(self, job: str, log: TextIO, terminal: TextIO):
+        self.job, self.log, self.terminal = job, log, terminal
+        self.at_start = True
 
     def write(self, text: str) -> int:
-        for stream in self.streams:
-            stream.write(text)
-            stream.flush()
+        self.log.write(text)
+        if not os.environ.get(QUIET):
+            for line in text.splitlines(keepends=True):
+                self.terminal.write(f"{self.job}: {line}" if self.at_start else line)
+                self.at_start = line.endswith("\n")
+        self.flush()
         return len(text)
 
     def flush(self) -> None:
-        for stream in self.streams:
-            stream.flush()
+        self.log.flush()
+        self.terminal.flush()
 
     def isatty(self) -> bool:
         return False
@@ -35,7 +42,8 @@ def step(snakemake: Any) -> Iterator[None]:
     """
     terminal = sys.stderr
     with open(snakemake.log[0], "w", encoding="utf-8") as log:  # noqa: PTH123
-        sys.stderr = _Both(terminal, log)
+        job = " ".join([snakemake.rule, *snakemake.wildcards])
+        sys.stderr = _Messages(job, log, terminal)
         try:
             yield
         except Exception as error:
