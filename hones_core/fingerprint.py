@@ -37,6 +37,11 @@ def code_digest(
     return dict(sorted(found.items()))
 
 
+def imported_modules(path: Path, root: Path = ROOT) -> set[str]:
+    """The project's modules that a file imports, anywhere in it, and the packages around them."""
+    return {module for module, _ in _digest(path, root)[1]}
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions of the packages whose behaviour a step depends on."""
     return {package: metadata.version(package) for package in sorted(packages)}

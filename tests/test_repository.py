@@ -22,11 +22,6 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "hones_core").rglob("*.py")), ids=lambda p: p.stem)
-def test_the_library_knows_nothing_of_snakemake_and_holds_no_pickle(path):
-    assert not imports_of(path) & {"snakemake", "workflow_scripts", "pickle", "dill", "joblib"}
-
-
 def calls_of(path: Path) -> list[tuple[str, dict]]:
     """(the called function's dotted name, its keyword arguments that are constants)."""
     found = []
