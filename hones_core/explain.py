@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hones_core.tasks.instances import TASK_NAMES
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_SETS
 
 _BLOCK = re.compile(r"\n(?=(?:local)?(?:rule|checkpoint) \w+:)")

@@ -11,13 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hones_core.family_catalogue import FAMILIES
 from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
+from hones_core.task_catalogue import TASK_NAMES
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 ColourPart = Annotated[int, Field(ge=0, le=255)]
-TaskName = Literal["vqa", "ocr", "caption", "retrieval"]
+TaskName = Literal[*TASK_NAMES]
+Samples = dict[TaskName, Positive | None]  # discovery instances of a task; null or left out: all
 SplitName = Literal["development", "test"]
 
 
@@ -166,9 +169,7 @@ class Model(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its folder in results")
     path: str = Field(description="local folder, or hub id")
     revision: str | None = Field(description="commit of the hub id; null for a local folder")
-    family: Literal["llava", "qwen2_5_vl", "qwen2_vl", "llava_next", "llava_onevision"] = Field(
-        description="which adapter reads it"
-    )
+    family: Literal[*FAMILIES] = Field(description="which adapter reads it")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
     device: str = Field(
         description="auto, cpu, cuda, cuda:1 ..., or split: layers divided among all GPUs"
@@ -202,7 +203,7 @@ class Model(Section):
     @model_validator(mode="after")
     def _bounds_of_images_fit(self) -> "Model":
         bounds = (self.min_pixels, self.max_pixels)
-        if self.family.startswith("llava") and bounds != (None, None):
+        if not FAMILIES[self.family].any_resolution and bounds != (None, None):
             raise ValueError(
                 f"{self.family} has images of one size or crops of that size: leave min_pixels and "
                 "max_pixels out"
@@ -234,15 +235,6 @@ class Engine(Section):
     close_margin: Annotated[float, Field(ge=0)] | None = Field(
         description="logits; closer choices are made again the plain way; null: by dtype"
     )
-
-
-class Samples(Section):
-    """How many discovery instances of each task a step uses; null is all of them."""
-
-    vqa: Positive | None
-    ocr: Positive | None
-    caption: Positive | None
-    retrieval: Positive | None
 
 
 class HeadScreening(Section):

@@ -20,7 +20,7 @@ from hones_core.ranker_catalogue import (
     compares_tasks,
 )
 from hones_core.settings import SettingsError, load_settings, plain
-from hones_core.tasks.instances import TASK_NAMES
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
 
 try:
@@ -358,7 +358,7 @@ def neuron_effects_section(wildcards):
         model=model_section(wildcards.model),
         engine=SETTINGS.engine,
         image_folder=image_folder(wildcards.task),
-        samples=getattr(SETTINGS.neurons.samples, wildcards.task),
+        samples=SETTINGS.neurons.samples.get(wildcards.task),
         positions=SETTINGS.heads.positions,
         clip=SETTINGS.neurons.clip,
         idf_tokens=SETTINGS.neurons.idf_tokens,
@@ -439,7 +439,7 @@ def token_level_section(wildcards, **more):
     return section(
         model=model_section(wildcards.model),
         image_folder=image_folder(wildcards.task),
-        samples=neurons.token_level_samples or getattr(neurons.samples, wildcards.task),
+        samples=neurons.token_level_samples or neurons.samples.get(wildcards.task),
         **more,
     )
 

@@ -1,7 +1,6 @@
 """What the analysis must know of an architecture: its layers, heads, neurons and prompt format.
 
-A further family is one subclass of `Adapter` and one line in `hones_core.models.loading.FAMILIES`;
-docs/architecture.md, "Which models", says what else.
+A further family is one subclass of `Adapter` and two lines; CONTRIBUTING.md says which.
 """
 
 from dataclasses import dataclass
@@ -71,7 +70,6 @@ class Adapter:
     family: str
     position_axes = 1  # planes of positions: text, or time, height and width
     separator: str  # between the prompt and the answer
-    any_resolution = False  # whether an image has as many features as its size asks for
 
     def __init__(self, model: nn.Module, tokenizer, image_processor, revision: str | None = None):
         self.model = model.eval().requires_grad_(False)

@@ -1,5 +1,7 @@
 """Families whose prompts are written by the tokenizer's chat template."""
 
+from functools import cached_property
+
 from jinja2 import TemplateError
 
 from hones_core.models.adapter import Adapter, ModelError
@@ -15,6 +17,11 @@ class ChatAdapter(Adapter):
         super().__init__(*args, **kwargs)
         self.placeholder = self._image_placeholder()
         self._check_chat_template()
+
+    @cached_property
+    def separator(self) -> str:
+        """Nothing behind a chat format that ends with a line break or a space, else a space."""
+        return "" if self.prompt("What is it?")[-1].isspace() else " "
 
     def prompt(self, instruction: str) -> str:
         """The tokenizer's chat format of one turn, the image before the text.

@@ -5,7 +5,6 @@ ends with a feature that means a new line (`image_newline`). How many there are 
 image's size. The model's own code packs them; the same code counts them here.
 """
 
-from functools import cached_property
 from types import SimpleNamespace
 
 import torch
@@ -60,11 +59,6 @@ class LlavaNextAdapter(ChatAdapter):
         super().__init__(*args, **kwargs)
         self._check_tower()
         self._check_image_processor()
-
-    @cached_property
-    def separator(self) -> str:
-        """Nothing behind a chat format that ends with a line break or a space, else a space."""
-        return "" if self.prompt("What is it?")[-1].isspace() else " "
 
     def inputs(self, images: list[Image.Image], texts: list[str]) -> dict[str, Tensor]:
         """Prompts with one `<image>` for each feature, and the images' crops.

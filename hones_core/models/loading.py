@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
+from hones_core import family_catalogue
 from hones_core.models.adapter import Adapter, ModelError
 from hones_core.models.split import Place, device_map, dispatch_on_one, gpus, require_gpus
 
@@ -73,13 +74,7 @@ FAMILIES: dict[str, Callable[[], Classes]] = {
     "llava_onevision": _llava_onevision,
 }
 # As config.json names them.
-ARCHITECTURES = {
-    "llava": "LlavaForConditionalGeneration",
-    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
-    "qwen2_vl": "Qwen2VLForConditionalGeneration",
-    "llava_next": "LlavaNextForConditionalGeneration",
-    "llava_onevision": "LlavaOnevisionForConditionalGeneration",
-}
+ARCHITECTURES = {name: family.architecture for name, family in family_catalogue.FAMILIES.items()}
 
 # Architectures that are known not to be what the engine replays, and why.
 _DEEPSTACK = (
@@ -91,8 +86,7 @@ UNSUPPORTED = {
     "Qwen3VLMoeForConditionalGeneration": f"{_DEEPSTACK}; and its FFNs are mixed experts",
 }
 RECIPE = (
-    "it needs an adapter: a subclass of Adapter and a line in FAMILIES; docs/architecture.md, "
-    "'Which models', says how"
+    "it needs an adapter: a subclass of Adapter and a line in FAMILIES; CONTRIBUTING.md says how"
 )
 
 # What the loaders raise for files that are missing, damaged or do not fit together.
@@ -135,7 +129,7 @@ def load_model(
     model_class, processor_class, adapter_class = FAMILIES[family]()
     pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     pixels = {name: value for name, value in pixels.items() if value is not None}
-    if pixels and not adapter_class.any_resolution:
+    if pixels and not family_catalogue.FAMILIES[family].any_resolution:
         raise ModelError(
             f"{family} has images of one size or crops of that size: leave "
             f"{' and '.join(pixels)} null"

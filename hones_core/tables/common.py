@@ -17,10 +17,11 @@ from hones_core.statistics import (
     check_aligned,
     sample_scores,
 )
+from hones_core.task_catalogue import TASK_NAMES
 
 Frames = Mapping[tuple[str, str], pd.DataFrame]  # (model, task) -> the artifact as read
 
-TASK_ORDER = ("vqa", "ocr", "caption", "retrieval")
+PAPER_TASKS = {"vqa", "ocr", "caption", "retrieval"}  # whose mean is the paper's average
 AVERAGE = "avg"  # the row of the mean over tasks
 
 # Strategies and methods as the paper's CSV files name them -> our names.
@@ -79,7 +80,7 @@ def ordered(names: Iterable[str], order: Iterable[str]) -> list[str]:
 def ordered_tasks(names: Iterable[str]) -> list[str]:
     """Task names in task order, the average last."""
     names = list(names)
-    tasks = ordered((name for name in names if name != AVERAGE), TASK_ORDER)
+    tasks = ordered((name for name in names if name != AVERAGE), TASK_NAMES)
     return [*tasks, AVERAGE] if AVERAGE in names else tasks
 
 
