@@ -64,7 +64,8 @@ def _imports(tree: ast.AST, root: Path) -> set[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise ValueError("relative imports are not followed; import from hones_core")
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            module = node.module or ""  # always there without a level
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     found = set()
     for name in names:
         parts = name.split(".")

@@ -1,6 +1,6 @@
 """Masking: what the tasks lose when sets of neurons are silenced (METHOD 7, 8)."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import pandas as pd
@@ -12,7 +12,7 @@ from hones_core.neuron_sets import NeuronSet
 from hones_core.partial import Parts
 from hones_core.tasks.instances import Instance
 
-Label = TypeVar("Label")
+Label = TypeVar("Label", bound=Hashable)
 
 PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "close_call")
 
@@ -20,7 +20,7 @@ PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "clo
 def outcomes_under(
     evaluator: Evaluator,
     instances: Sequence[Instance],
-    interventions: dict[Label, Intervention | None],
+    interventions: Mapping[Label, Intervention | None],
     score_targets: bool = False,
     parts: Parts | None = None,
 ) -> list[tuple[Label, Outcome]]:
@@ -82,7 +82,7 @@ def predict_masked(
             labels.setdefault(neurons, []).append(label)
     if unchanged is not None:
         labels[frozenset()] = [unchanged]
-    interventions = {
+    interventions: dict[tuple, Intervention | None] = {
         same[0]: ZeroNeurons.of(neurons) if neurons else None for neurons, same in labels.items()
     }
     alike = {same[0]: (neurons, same) for neurons, same in labels.items()}

@@ -202,7 +202,7 @@ class _Setting:
         usual, largest = self.lengths(job.task)
         chosen = self.chosen(job, largest)
         plain, fast, least = self.costs(job, usual, chosen.sizes)
-        hours = [self.hours(job, usual, cost) for cost in (plain, fast)]
+        plain_hours, fast_hours = (self.hours(job, usual, cost) for cost in (plain, fast))
         released = self.released(job, usual)
         peak = (chosen.peak + self.shape.weight_bytes) / 1e9
         return Row(
@@ -221,8 +221,9 @@ class _Setting:
             peak,
             self.cached_states(job, usual) / 1e9,
             chosen.peak <= chosen.free,
-            *hours,
-            hours[1] / self.shards,
+            plain_hours,
+            fast_hours,
+            fast_hours / self.shards,
             self.hours(job, usual, released) if released else 0.0,
         )
 

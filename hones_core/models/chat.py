@@ -19,7 +19,7 @@ class ChatAdapter(Adapter):
         self._check_chat_template()
 
     @cached_property
-    def separator(self) -> str:
+    def separator(self) -> str:  # type: ignore[override]  # read only: the template says it
         """Nothing behind a chat format that ends with a line break or a space, else a space."""
         return "" if self.prompt("What is it?")[-1].isspace() else " "
 
@@ -72,7 +72,7 @@ class ChatAdapter(Adapter):
     def _image_placeholder(self) -> str:
         """The token that stands for the image in a prompt, as text."""
         known = self.image_token < len(self.tokenizer)
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token) if known else None
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token) if known else ""
         alone = placeholder and self.tokenizer(placeholder, add_special_tokens=False)["input_ids"]
         if alone != [self.image_token]:
             raise ModelError(

@@ -6,6 +6,7 @@ image's size. The model's own code packs them; the same code counts them here.
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,7 +28,7 @@ PACKING = {
 }
 
 
-def count_features(kind: type, config, height: int, width: int) -> int:
+def count_features(kind: Any, config, height: int, width: int) -> int:
     """Image tokens of an image of that size: blank features, packed by the model class `kind`.
 
     Raises ValueError for a config with which that class cannot pack anything.
@@ -52,8 +53,8 @@ class LlavaNextAdapter(ChatAdapter):
     """
 
     family = "llava_next"
-    kind = LlavaNextModel
-    image_inputs = ("pixel_values", "image_sizes")
+    kind: Any = LlavaNextModel
+    image_inputs: tuple[str, ...] = ("pixel_values", "image_sizes")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

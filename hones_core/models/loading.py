@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from hones_core import family_catalogue
 from hones_core.models.adapter import Adapter, ModelError
@@ -16,7 +17,7 @@ from hones_core.models.split import Place, device_map, dispatch_on_one, gpus, re
 
 # Model, image processor and adapter of a family. They are imported when they are asked for: all
 # of them together would take a second from every job.
-Classes = tuple[type[PreTrainedModel], type, type[Adapter]]
+Classes = tuple[Any, Any, type[Adapter]]
 
 
 def _llava() -> Classes:
@@ -118,7 +119,7 @@ def load_model(
     does not fit the model, and a model that is to be split where there is no GPU, or too little
     room on all of them.
     """
-    source = {"revision": revision, "trust_remote_code": False}
+    source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     if family not in FAMILIES:
         raise ModelError(
             f"unknown model family {family!r}; known: {', '.join(FAMILIES)}. {path} holds "
@@ -136,6 +137,7 @@ def load_model(
         )
     config = _check_architecture(path, ARCHITECTURES[family], source)
     where = _where(model_class, config, DTYPES[dtype], device, places)
+    placed: dict[str, Any] = {"device_map": where} if isinstance(where, dict) else {}
     try:
         model, report = model_class.from_pretrained(
             path,
@@ -143,7 +145,7 @@ def load_model(
             use_safetensors=True,
             attn_implementation="sdpa",
             output_loading_info=True,
-            **({"device_map": where} if isinstance(where, dict) else {}),
+            **placed,
             **source,
         )
         tokenizer = load_tokenizer(path, revision)

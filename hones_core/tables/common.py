@@ -1,9 +1,10 @@
 """What the tables share: settings, pairing of predictions by instance, the paper's figures."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from hones_core.statistics import (
 )
 from hones_core.task_catalogue import TASK_NAMES
 
+Key = TypeVar("Key", bound=Hashable)
 Frames = Mapping[tuple[str, str], pd.DataFrame]  # (model, task) -> the artifact as read
 
 PAPER_TASKS = {"vqa", "ocr", "caption", "retrieval"}  # whose mean is the paper's average
@@ -107,8 +109,8 @@ def statistics_matrix(frame: pd.DataFrame) -> np.ndarray:
 
 
 def paired_scores(
-    systems: Mapping[object, pd.DataFrame], score: Score, bootstrap: Bootstrap, what: str
-) -> dict[object, Sampled]:
+    systems: Mapping[Key, pd.DataFrame], score: Score, bootstrap: Bootstrap, what: str
+) -> dict[Key, Sampled]:
     """Each system's score on the instances and on the same resamples.
 
     `systems` maps a key to prediction rows (columns instance_id, statistics); they are brought into
