@@ -21,6 +21,7 @@ from hones_core.schemas.neurons import ACTIVATION_STATISTICS, NEURON_RANKING
 DOCUMENT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PAGES = tuple(path.name for path in sorted(ROOT.glob("*.md")))
 FOR_TESTS = (*PAGES, "tests", "docs", "benchmarks", "pyproject.toml", "CITATION.cff")
+FOR_TESTS += (".snakemake-workflow-catalog.yml",)
 SCENES = "results/small/scenes"
 QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"
 
