@@ -1,6 +1,6 @@
 # make results   set up and regenerate every result       make env    set up only
 #                (make results QUIET=1: only errors and the summary at the end)
-# make test      set up and run the tests                 make lint   format and style checks
+# make test      set up and run the tests                 make lint   style and type checks
 # make test-long the tests of many minutes
 # make env REQUIREMENTS=envs/requirements-v100.txt    the same with torch for V100 (or -cpu)
 
@@ -30,6 +30,7 @@ $(READY): envs/requirements.txt $(REQUIREMENTS) envs/make_venv.sh
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

@@ -1,9 +1,7 @@
 """HONES: from images and annotations to heads, neurons, masking and steering."""
 
 
-configfile: "config.yaml"
-
-
+# config.yaml is read there, and the values given on the command line are laid over it.
 include: "rules/common.smk"
 include: "rules/params.smk"
 include: "rules/inputs.smk"

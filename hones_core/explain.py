@@ -17,7 +17,7 @@ from typing import Any
 
 from hones_core.job_records import job_record, job_records
 from hones_core.job_timer import record_file
-from hones_core.tasks.instances import TASK_NAMES
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_SETS
 
 _BLOCK = re.compile(r"\n(?=(?:local)?(?:rule|checkpoint) \w+:)")

@@ -7,6 +7,7 @@ pixels high there. Equal input gives equal bytes under the same matplotlib.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.legend_handler import HandlerTuple
 
 from hones_core.atomic import written_atomically
 
+Layout = Literal["constrained", "compressed"]
 WIDTH = 9.0  # inches
 HEAD_PANEL = 3.2  # inches, width of a heat map without its colour bar
 FEW_LAYERS = 8  # up to here bars, which do not hide each other; beyond, lines
@@ -23,7 +25,7 @@ DPI = 200
 GREY = "#8c8c8c"
 INK = "#222222"
 RANDOM = "#d0d0d0"  # bars of random sets
-EVEN = {"color": "#555555", "linewidth": 1, "linestyle": (0, (4, 3))}
+EVEN: dict[str, Any] = {"color": "#555555", "linewidth": 1, "linestyle": (0, (4, 3))}
 
 # Okabe and Ito's palette, told apart with every common colour vision.
 TASK_COLOURS = {"vqa": "#0072B2", "ocr": "#D55E00", "caption": "#009E73", "retrieval": "#CC79A7"}
@@ -45,7 +47,7 @@ RANKER_NAMES = {
     "llm_knowledge": "LLM-Knowledge",
 }
 
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10,
     "axes.titlesize": 11,
@@ -84,7 +86,7 @@ def task_name(task: str) -> str:
 
 
 def panels(
-    count: int, columns: int, panel_height: float, layout: str = "constrained", **share: bool
+    count: int, columns: int, panel_height: float, layout: Layout = "constrained", **share: Any
 ) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels in rows of `columns`, without the surplus of the last row."""
     columns = min(columns, count)

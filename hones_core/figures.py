@@ -130,7 +130,7 @@ def _draw_heads(axis: Axes, ranking: pd.DataFrame, shape: tuple[int, int]) -> No
     axis.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     for spine in axis.spines.values():
         spine.set(visible=True, color="#bbbbbb")
-    bar = axis.figure.colorbar(image, cax=axis.inset_axes([1.03, 0, 0.04, 1]))
+    bar = axis.figure.colorbar(image, cax=axis.inset_axes((1.03, 0, 0.04, 1)))
     bar.outline.set_visible(False)
     bar.locator = MaxNLocator(6, symmetric=True)
     bar.set_label("utility lost, S(h)")

@@ -1,6 +1,7 @@
 """How the tasks' top neurons overlap, as an UpSet plot (paper's Fig. 8)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -89,8 +90,8 @@ def _draw_matrix(axis: Axes, counts: pd.Series, tasks: list[str]) -> None:
         if len(inside) > 1:
             axis.plot([place] * 2, [inside[0], inside[-1]], color=colour, linewidth=2, zorder=2)
         face = colour if count else "white"
-        style = {"color": face, "edgecolors": colour, "linewidths": 1.4, "zorder": 3}
-        axis.scatter([place] * len(inside), inside, 46, **style)
+        edge: dict[str, Any] = {"edgecolors": colour, "linewidths": 1.4}
+        axis.scatter([place] * len(inside), inside, 46, color=face, zorder=3, **edge)
     axis.set_ylim(len(tasks) - 0.5, -0.5)
     axis.set_xlim(-0.6, max(len(counts), FEWEST) - 0.4)
     axis.set_yticks([])

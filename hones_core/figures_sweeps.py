@@ -1,5 +1,7 @@
 """Figures of the sweeps: the drop as more heads, or more neurons, are silenced (paper's Fig. 7)."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +22,7 @@ from hones_core.figure_style import (
     task_name,
 )
 
-GRID = {"color": "#e3e3e3", "linewidth": 0.6}
+GRID: dict[str, Any] = {"color": "#e3e3e3", "linewidth": 0.6}
 
 
 def head_budget_curves(table: pd.DataFrame, title: str = "") -> Figure:
@@ -69,7 +71,7 @@ def ratio_curves(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-_RING = {
+_RING: dict[str, Any] = {
     "marker": "o",
     "markersize": 11,
     "markerfacecolor": "none",

@@ -32,9 +32,14 @@ def code_digest(
         name = path.relative_to(root).as_posix()
         if name in found:
             continue
-        found[name], imports = _digest(path, root, path.stat().st_mtime_ns)
+        found[name], imports = _digest(path, root)
         waiting += [root / file for module, file in imports if module not in left_out]
     return dict(sorted(found.items()))
+
+
+def imported_modules(path: Path, root: Path = ROOT) -> set[str]:
+    """The project's modules that a file imports, anywhere in it, and the packages around them."""
+    return {module for module, _ in _digest(path, root)[1]}
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -47,9 +52,13 @@ def _version(package: str) -> str:
     return metadata.version(package)
 
 
+def _digest(path: Path, root: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Digest and imports of a file as it is now."""
+    return _digest_of(path, root, path.stat().st_mtime_ns)
+
+
 @cache
-def _digest(path: Path, root: Path, changed: int) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Digest and imports of a file; `changed`, its time of change, is for the cache."""
+def _digest_of(path: Path, root: Path, changed: int) -> tuple[str, tuple[tuple[str, str], ...]]:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     imports = tuple(sorted(_imports(tree, root)))
     _strip_docstrings(tree)
@@ -65,7 +74,8 @@ def _imports(tree: ast.AST, root: Path) -> set[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise ValueError("relative imports are not followed; import from hones_core")
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            module = node.module or ""  # always there without a level
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     found = set()
     for name in names:
         parts = name.split(".")

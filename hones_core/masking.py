@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import ZeroNeurons
+from hones_core.engine.interventions import Intervention, ZeroNeurons
 from hones_core.neuron_sets import NeuronSet
 from hones_core.partial import Parts
 from hones_core.predictions import PREDICTION_COLUMNS, outcomes_under, prediction_row
@@ -32,7 +32,7 @@ def predict_masked(
     alike: dict[NeuronSet, list[tuple]] = {}
     for label, neurons in named.items():
         alike.setdefault(neurons, []).append(label)
-    interventions = {
+    interventions: dict[tuple, Intervention | None] = {
         labels[0]: ZeroNeurons.of(neurons) if neurons else None for neurons, labels in alike.items()
     }
     rows = [

@@ -20,7 +20,7 @@ Interventions = Mapping[Label, Intervention | None]
 def outcomes_by_chunk(
     evaluator: Evaluator,
     chunks: Sequence[Sequence[Instance]],
-    chosen: Callable[[], Interventions],
+    chosen: Callable[[], Interventions[Label]],
     label: str | Callable[[], str],
     parts: Parts | None = None,
     score_targets: bool = True,

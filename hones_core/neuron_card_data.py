@@ -21,8 +21,9 @@ from hones_core.schemas.benchmark import INSTANCES
 from hones_core.schemas.heads import BASE
 from hones_core.schemas.masking import OVERLAP_GROUPS
 from hones_core.schemas.neurons import NEURON_EFFECTS, NEURON_RANKING
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks import get_task
-from hones_core.tasks.instances import TASK_NAMES, Instance
+from hones_core.tasks.instances import Instance
 from hones_core.vocabulary import read_vocabulary
 
 TOP_TOKENS = 12  # of each sign

@@ -87,6 +87,7 @@ class Parts:
             shutil.rmtree(self.folder)
 
     def _path(self, name: str) -> Path:
+        assert self.folder is not None  # which all callers have asked
         return self.folder / self.key / f"{self.prefix}{name}.part"
 
 

@@ -1,6 +1,6 @@
 """What a model answers: unchanged, and under interventions."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import pandas as pd
@@ -11,7 +11,7 @@ from hones_core.measuring import outcomes_by_chunk
 from hones_core.partial import Parts
 from hones_core.tasks.instances import Instance
 
-Label = TypeVar("Label")
+Label = TypeVar("Label", bound=Hashable)
 
 PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "close_call")
 
@@ -19,7 +19,7 @@ PREDICTION_COLUMNS = ("instance_id", "prediction", "utility", "statistics", "clo
 def outcomes_under(
     evaluator: Evaluator,
     instances: Sequence[Instance],
-    interventions: dict[Label, Intervention | None],
+    interventions: Mapping[Label, Intervention | None],
     score_targets: bool = False,
     parts: Parts | None = None,
 ) -> list[tuple[Label, Outcome]]:

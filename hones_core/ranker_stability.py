@@ -5,6 +5,7 @@ half of the parts: their measurements are pooled, not repeated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,5 +134,7 @@ def _clipped(frames: dict[str, pd.DataFrame], clip: str) -> dict[str, pd.DataFra
 def _measurements(
     frames: Mapping[str, pd.DataFrame], head_ranking: pd.DataFrame, options: Options | None
 ) -> Measurements:
-    fields = {("activations" if k == "activation_statistics" else k): v for k, v in frames.items()}
+    fields: dict[str, Any] = {
+        ("activations" if k == "activation_statistics" else k): v for k, v in frames.items()
+    }
     return Measurements(head_ranking=head_ranking, options=options or Options(), **fields)

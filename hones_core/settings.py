@@ -6,18 +6,29 @@ overlay with the real models and data. `docs/config.schema.json` is generated fr
 
 import difflib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hones_core.family_catalogue import FAMILIES
 from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
+from hones_core.task_catalogue import TASK_NAMES
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 ColourPart = Annotated[int, Field(ge=0, le=255)]
-TaskName = Literal["vqa", "ocr", "caption", "retrieval"]
+if TYPE_CHECKING:  # a type checker knows literals only, not what a catalogue holds
+    TaskName: TypeAlias = str
+    FamilyName: TypeAlias = str
+    RankerName: TypeAlias = str
+else:
+    TaskName = Literal[*TASK_NAMES]
+    FamilyName = Literal[*FAMILIES]
+    RankerName = Literal[*CATALOGUE]
+Samples = dict[TaskName, Positive | None]  # discovery instances of a task; null or left out: all
 SplitName = Literal["development", "test"]
 
 
@@ -166,9 +177,7 @@ class Model(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its folder in results")
     path: str = Field(description="local folder, or hub id")
     revision: str | None = Field(description="commit of the hub id; null for a local folder")
-    family: Literal["llava", "qwen2_5_vl", "qwen2_vl", "llava_next", "llava_onevision"] = Field(
-        description="which adapter reads it"
-    )
+    family: FamilyName = Field(description="which adapter reads it")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
     device: str = Field(
         description="auto, cpu, cuda, cuda:1 ..., or split: layers divided among all GPUs"
@@ -201,13 +210,13 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _bounds_of_images_fit(self) -> "Model":
-        bounds = (self.min_pixels, self.max_pixels)
-        if self.family.startswith("llava") and bounds != (None, None):
+        least, most = self.min_pixels, self.max_pixels
+        if not FAMILIES[self.family].any_resolution and (least, most) != (None, None):
             raise ValueError(
                 f"{self.family} has images of one size or crops of that size: leave min_pixels and "
                 "max_pixels out"
             )
-        if None not in bounds and self.min_pixels > self.max_pixels:
+        if least is not None and most is not None and least > most:
             raise ValueError("min_pixels is larger than max_pixels")
         return self
 
@@ -234,15 +243,6 @@ class Engine(Section):
     close_margin: Annotated[float, Field(ge=0)] | None = Field(
         description="logits; closer choices are made again the plain way; null: by dtype"
     )
-
-
-class Samples(Section):
-    """How many discovery instances of each task a step uses; null is all of them."""
-
-    vqa: Positive | None
-    ocr: Positive | None
-    caption: Positive | None
-    retrieval: Positive | None
 
 
 class HeadScreening(Section):
@@ -321,7 +321,7 @@ class Neurons(Section):
     activation: Literal["z", "gate"] = Field(description="what the activation rankers look at")
     activation_threshold: float = Field(description="a neuron is active above it (AP, APE)")
     ma_absolute: bool = Field(description="whether MA takes absolute values")
-    rankers: tuple[Literal[*CATALOGUE], ...] = Field(
+    rankers: tuple[RankerName, ...] = Field(
         min_length=1, description="rankers to compare; each runs on the tasks it applies to"
     )
     random_seeds: Positive = Field(description="number of seeds of RandNeuron")
@@ -560,7 +560,7 @@ def json_schema() -> str:
     return json.dumps(Settings.model_json_schema(), indent=2) + "\n"
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(problem: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "config"
     if problem["type"] != "extra_forbidden":
         given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"

@@ -178,11 +178,11 @@ def paired_bootstrap(
     return summarize(combine(measure, base_scores, mean_of(seed_scores)), level)
 
 
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
+def spread(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Standard deviation (n - 1; NaN for one value), minimum and maximum, over seeds or trials."""
-    values = np.asarray(values, dtype=np.float64)
-    sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return sd, float(values.min()), float(values.max())
+    numbers = np.asarray(values, dtype=np.float64)
+    sd = float(numbers.std(ddof=1)) if len(numbers) > 1 else float("nan")
+    return sd, float(numbers.min()), float(numbers.max())
 
 
 def check_aligned(reference: Sequence[str], other: Sequence[str], what: str) -> None:

@@ -4,7 +4,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(workflow.basedir)
+import yaml
+from snakemake.utils import update_config
+
+# Where the project lies. Results lie where the command was given, which may be elsewhere: another
+# workflow may use this one as a module.
+ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 # The scripts run in processes of their own and import the library from here.
 search_path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -20,13 +25,32 @@ from hones_core.ranker_catalogue import (
     compares_tasks,
 )
 from hones_core.settings import SettingsError, load_settings, plain
-from hones_core.tasks.instances import TASK_NAMES
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
 
+# The configuration of a run, or of a module, holds what differs from the project's own.
+whole_config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+update_config(whole_config, config)
 try:
-    SETTINGS = load_settings(config)
+    SETTINGS = load_settings(whole_config)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
+
+
+def shipped(path):
+    """A path as it is, or, where there is nothing, the project's own of that name."""
+    own = ROOT / path
+    return os.path.relpath(own) if own.exists() and not Path(path).exists() else path
+
+
+SETTINGS = SETTINGS.model_copy(
+    update={
+        "models": tuple(
+            model.model_copy(update={"path": shipped(model.path)})
+            for model in SETTINGS.models
+        )
+    }
+)
 
 RUN = f"results/{SETTINGS.run_name}"
 TASKS = list(SETTINGS.tasks)
@@ -79,7 +103,7 @@ FIGURES = [
     "logit_lens",
     "logit_lens_samples",
 ]
-PAPER = "resources/paper"
+PAPER = shipped("resources/paper")
 OOD = SETTINGS.ood
 # What the file names of one of several jobs a task end with; a single job writes the artifact.
 JOINT_TASKS = list(SETTINGS.heads.joint_tasks)

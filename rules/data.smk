@@ -26,7 +26,7 @@ rule check_data:
 # Without an output: the files that the study reads are the user's, however they came there.
 rule download_coco:
     input:
-        archives="resources/data/coco_archives.csv",
+        archives=shipped("resources/data/coco_archives.csv"),
     log:
         f"{RUN}/logs/download_coco.log",
     conda:

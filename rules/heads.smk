@@ -51,7 +51,7 @@ if APART[1]:
                     engine=SETTINGS.engine,
                     decoding=SETTINGS.decoding,
                     image_folder=image_folder(wc.task),
-                    samples=getattr(SETTINGS.heads.samples, wc.task),
+                    samples=SETTINGS.heads.samples.get(wc.task),
                     positions=SETTINGS.heads.positions,
                     screening=head_screening(wc.model),
                 ),
@@ -92,7 +92,7 @@ if JOINT_TASKS:
                 decoding=SETTINGS.decoding,
                 image_folder=SETTINGS.data.image_folder,
                 samples={
-                    task: getattr(SETTINGS.heads.samples, task) for task in JOINT_TASKS
+                    task: SETTINGS.heads.samples.get(task) for task in JOINT_TASKS
                 },
                 positions=SETTINGS.heads.positions,
             ),

@@ -38,7 +38,7 @@ rule measure_activations:
             lambda wc: section(
                 model=model_section(wc.model),
                 image_folder=image_folder(wc.task),
-                samples=getattr(SETTINGS.neurons.samples, wc.task),
+                samples=SETTINGS.neurons.samples.get(wc.task),
                 aggregate=SETTINGS.neurons.aggregate,
                 activation=SETTINGS.neurons.activation,
                 threshold=SETTINGS.neurons.activation_threshold,

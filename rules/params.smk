@@ -97,7 +97,7 @@ def neuron_effects_section(wildcards):
         model=model_section(wildcards.model),
         engine=SETTINGS.engine,
         image_folder=image_folder(wildcards.task),
-        samples=getattr(SETTINGS.neurons.samples, wildcards.task),
+        samples=SETTINGS.neurons.samples.get(wildcards.task),
         positions=SETTINGS.heads.positions,
         clip=SETTINGS.neurons.clip,
         idf_tokens=SETTINGS.neurons.idf_tokens,
@@ -173,7 +173,7 @@ def token_level_section(wildcards, **more):
     return section(
         model=model_section(wildcards.model),
         image_folder=image_folder(wildcards.task),
-        samples=neurons.token_level_samples or getattr(neurons.samples, wildcards.task),
+        samples=neurons.token_level_samples or neurons.samples.get(wildcards.task),
         **more,
     )
 

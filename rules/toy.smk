@@ -24,8 +24,9 @@ if SETTINGS.data.toy_scenes:
 
 
 # Not part of the default targets: how the shipped models were made, and what they show.
-TOY_MODEL = "resources/toy/{model}"
-TOY_MODELS = [name for name in MODELS if os.path.exists(f"resources/toy/{name}")]
+TOYS = shipped("resources/toy")
+TOY_MODEL = f"{TOYS}/{{model}}"
+TOY_MODELS = [name for name in MODELS if os.path.exists(f"{TOYS}/{name}")]
 
 
 rule train_toy:

@@ -28,8 +28,8 @@ from hones_core.schemas.ood import (
     OOD_RETRIEVAL_POOLS,
     OOD_SPLITS,
 )
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks import get_task, vqa
-from hones_core.tasks.instances import TASK_NAMES
 from hones_core.tasks.ood import METRICS
 from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
 from hones_core.toy.shifted import write_shifted

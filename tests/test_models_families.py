@@ -287,7 +287,7 @@ def test_an_architecture_that_nobody_has_heard_of(tmp_path):
     for family in ("paligemma", "llava_onevision"):
         message = refusal(folder, family)
         assert "PaliGemmaForConditionalGeneration, which is not known here" in message
-        assert "a subclass of Adapter and a line in FAMILIES; docs/architecture.md" in message
+        assert "a subclass of Adapter and a line in FAMILIES; CONTRIBUTING.md" in message
 
 
 def test_the_family_of_another_checkpoint_is_named(model):

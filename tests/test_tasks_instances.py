@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks import TASKS, Instance, get_task
-from hones_core.tasks.common import FAMILIES
-from hones_core.tasks.instances import TASK_NAMES
+from hones_core.tasks.common import WORDS as FAMILIES
 
 COMMON = {
     "instance_id": "x-1",

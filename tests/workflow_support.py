@@ -16,6 +16,7 @@ MORE_PARTS = ("profiles", "envs", "resources")
 
 def copy_project(folder: Path) -> Path:
     """A copy of everything that the workflow needs, without results."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS + MORE_PARTS:
         source = ROOT / name
         if source.is_dir():

@@ -60,7 +60,7 @@ def rank_neurons(
     for name in rankers:
         if name not in RANKERS:
             raise ValueError(f"unknown ranker {name!r}; known: {', '.join(RANKERS)}")
-        of_ranker = [0]
+        of_ranker: Sequence[int] = [0]
         if CATALOGUE[name].seeded:
             of_ranker = seeds[name] if isinstance(seeds, Mapping) else seeds
         for seed in of_ranker:

@@ -7,7 +7,7 @@ listed once. Numbers unlike those of the official files are noted, not refused: 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -108,7 +108,7 @@ def _flickr_reader(cfg: Mapping) -> Callable:
     return lambda path: read_flickr30k(path, cfg["split"])
 
 
-def _read(key: str, path: str, reader: Callable) -> tuple[list[Row], object | None]:
+def _read(key: str, path: str, reader: Callable) -> tuple[list[Row], Any]:
     """The file's size, and what `reader` makes of it, or the problem that it meets."""
     try:
         size = f"{Path(path).stat().st_size / 1e6:,.1f} MB"

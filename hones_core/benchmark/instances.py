@@ -40,7 +40,7 @@ def _given(frame: pd.DataFrame | None, task: str, name: str) -> pd.DataFrame:
 
 def _instances(task: str, used: pd.DataFrame, **columns) -> pd.DataFrame:
     """One instance per row of `used`; `columns` replace the defaults of the schema's columns."""
-    empty = [[] for _ in range(len(used))]
+    empty: list[list[str]] = [[] for _ in range(len(used))]
     defaults = {
         "instance_id": [f"{task}/{image_id}" for image_id in used["image_id"]],
         "task": task,

@@ -208,7 +208,8 @@ class _Reader:
     def _next(self) -> str:
         """The next character that is no white space, empty at the end of the file."""
         while True:
-            self._at = _SPACE.match(self._text, self._at).end()
+            if space := _SPACE.match(self._text, self._at):
+                self._at = space.end()
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():

@@ -94,8 +94,11 @@ class _Sources:
 
     def present(self, image_id: int) -> tuple[bool, bool, bool]:
         """Whether the captions file, the COCO-Text file and the questions have the image."""
-        sources = (self.captions.images, self.coco_text.images, self.questions)
-        return tuple(image_id in source for source in sources)
+        return (
+            image_id in self.captions.images,
+            image_id in self.coco_text.images,
+            image_id in self.questions,
+        )
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ def _text_box(boxes: list[TextBox], image: ImageEntry, choice: _Choice) -> TextB
     problems = [_box_problem(box, image, choice.min_height_px) for box in boxes]
     usable = [box for box, problem in zip(boxes, problems, strict=True) if problem is None]
     if not usable:
-        reason = max(problems, key=BOX_REASONS.index)
+        reason = max(filter(None, problems), key=BOX_REASONS.index)
         at_fault = [box for box, problem in zip(boxes, problems, strict=True) if problem == reason]
         raise _ExclusionError(reason, _described(at_fault))
     return min(usable, key=lambda box: _box_key(box, image, choice))

@@ -45,6 +45,8 @@ class LastTokenActivations:
                 with applied(adapter, interventions[label]):
                     yield label, last_token_activations(adapter, self.batch)
                 del changes[label]
+        if self.traced is None:
+            return
         for labels in together(changes, self.evaluator.limits.copies):
             with recorded_activations(adapter, _last) as records:
                 replay(adapter, self.traced, [changes[label] for label in labels], keep_keys=False)

@@ -84,7 +84,7 @@ class CachedTargets:
         trees = [grow([target[:-1]]) for _, target in examples]
         traced = trace(self.adapter, [answer_segment(self.adapter, prompts, trees)])
         segment, top = traced.segments[0], self.adapter.n_layers - 1
-        middle, width = traced.layers[self.first][0].middle, prompts.input_ids.shape[1]
+        middle, width = traced.middle(self.first, 0), prompts.input_ids.shape[1]
         for row, example in enumerate(examples):
             n = len(example[1])
             real = segment.real[row].nonzero().squeeze(1)
@@ -97,7 +97,7 @@ class CachedTargets:
             self._rows[_key(example)] = _Row(
                 whole[columns].cpu(),
                 segment.positions[:, row, real].cpu(),
-                traced.final[0][row, :n].cpu(),
+                traced.read(0)[row, :n].cpu(),
             )
 
 

@@ -105,7 +105,7 @@ class _Rows:
                 for which in (0, 1)
             )
             for part in waiting:  # copied: let go before the next layer's are made
-                part.keys_values[layer] = None
+                part.keys_values[layer] = None  # type: ignore[call-overload]  # nobody reads on
             self.caches.append(GrowingCache(keys, values, room))
         self.stop = torch.tensor(adapter.stop_ids, device=self.tokens.device)
         self.ended = torch.zeros_like(self.tokens, dtype=torch.bool)

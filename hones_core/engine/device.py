@@ -77,7 +77,7 @@ def together(found: Sequence[DeviceFacts]) -> DeviceFacts:
             return facts
     return DeviceFacts(
         " + ".join(facts.name for facts in found),
-        min(facts.capability for facts in found),
+        min(facts.capability for facts in found if facts.capability),
         found[0].arch_list,
         len(found) * min(facts.free_bytes for facts in found),
     )

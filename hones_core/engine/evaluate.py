@@ -164,10 +164,10 @@ class Evaluator:
         return self.adapter.prompt(instruction)
 
     def encode(
-        self, instances: Sequence[Instance], candidates: Sequence[str] | None = None
+        self, instances: Sequence[Instance], candidates: Sequence[str | None] | None = None
     ) -> Batch:
         """The prompts of the instances with their images (retrieval: the positive candidate)."""
-        chosen = candidates or [None] * len(instances)
+        chosen: Sequence[str | None] = candidates or [None] * len(instances)
         texts = [self.text(*pair) for pair in zip(instances, chosen, strict=True)]
         return self.adapter.encode(self.images(instances), texts)
 
@@ -213,9 +213,11 @@ class Evaluator:
         interventions: Mapping[Label, Intervention | None],
     ) -> dict[Label, list]:
         """What the fast engine finds for what was traced, before close calls are settled."""
-        run = fast.rankings_under if self.task.KIND == "ranking" else fast.answers_under
         changes = {label: _changes(self.adapter, one) for label, one in interventions.items()}
-        return run(self.adapter, traced, changes, self.limits, self.close_margin)
+        how = self.limits, self.close_margin
+        if isinstance(traced, fast.TracedCandidates):
+            return {**fast.rankings_under(self.adapter, traced, changes, *how)}
+        return {**fast.answers_under(self.adapter, traced, changes, *how)}
 
     def settled(
         self,
@@ -256,6 +258,7 @@ class Evaluator:
     ) -> list[Outcome]:
         instances = prepared.instances
         with applied(self.adapter, intervention) if intervention else nullcontext():
+            results: Sequence[Answer | Ranked]
             if self.task.KIND == "ranking":
                 results = [
                     plain.ranked(self.adapter, self._query(instance), self.batch_size)
@@ -338,7 +341,7 @@ def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]
     return chunks
 
 
-def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix(rows: Sequence[list[int]]) -> int:
     """Length of the longest common prefix, leaving at least one token to every row."""
     first, last = min(rows), max(rows)  # the lexicographic extremes differ earliest
     length = 0
@@ -358,5 +361,4 @@ def cut_batch(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:
         return out
 
     positions = torch.stack([cut(axis) for axis in batch.positions])
-    parts = (batch.embeddings, batch.attention_mask, batch.input_ids)
-    return Batch(*(cut(part) for part in parts), positions)
+    return Batch(cut(batch.embeddings), cut(batch.attention_mask), cut(batch.input_ids), positions)

@@ -19,6 +19,7 @@ from hones_core.engine.replay import KeysValues, Replay, Trace, replay, trace
 from hones_core.engine.results import Answer, Ranked
 from hones_core.engine.segments import (
     PROMPT_END,
+    Tree,
     answer_segment,
     candidate_segment,
     grow,
@@ -189,7 +190,9 @@ def trace_candidates(
     limits: Limits,
 ) -> TracedCandidates:
     """Trace the prefix [Q, P] of each query and all its candidates' remaining tokens."""
-    trees, owners, places = [], [], []
+    trees: list[Tree] = []
+    owners: list[int] = []
+    places: list[list[tuple[int, int]]] = []
     for query, texts in enumerate(suffixes):
         own: dict[int, tuple[int, int]] = {}
         for group in candidate_groups(texts, limits.candidate_rows):
@@ -223,7 +226,7 @@ def rankings_under(
     found: dict[Label, list[Ranked]] = {}
     for labels in together(interventions, limits.copies):
         run = _run(adapter, chunk.traced, [interventions[label] for label in labels], False)
-        states = run.final[1].unflatten(0, (run.copies, -1))
+        states = run.read(1).unflatten(0, (run.copies, -1))
         for label, own in zip(labels, states, strict=True):
             found[label] = _ranked(adapter, chunk, own, close_margin)
     return {label: found[label] for label in interventions}
@@ -255,7 +258,7 @@ def _run(
     return replay(adapter, traced, changes, keep_keys)
 
 
-def together(interventions: Interventions, copies: int) -> Iterator[list[Label]]:
+def together(interventions: Interventions[Label], copies: int) -> Iterator[list[Label]]:
     """Labels that one replay serves: the same lowest changed layer, at most `copies`."""
     by_layer: dict[int | None, list[Label]] = {}
     for label, changes in interventions.items():
@@ -272,9 +275,9 @@ def base_answers(
 ) -> list[list[int]]:
     """Greedy answers of the unchanged model to left-padded prompts."""
     traced = trace(adapter, [prompt_segment(adapter, batch)])
-    tokens, _ = choose(adapter.logits(traced.final[0][:, -1]))
+    tokens, _ = choose(adapter.logits(traced.read(0)[:, -1]))
     rows = len(batch.input_ids)
-    names = list(range(rows))
+    names: list[Hashable] = list(range(rows))
     pool = DecodePool(adapter, limits.decode_rows)
     pool.add(
         Waiting(
@@ -320,7 +323,7 @@ def _verify(
     pool: DecodePool,
 ) -> dict[tuple[Label, int], _Verified]:
     """Compare all choices with the draft; rows that leave it go to the pool."""
-    logits = adapter.logits(run.final[0]).unflatten(0, (run.copies, -1))  # [C, R, K, V]
+    logits = adapter.logits(run.read(0)).unflatten(0, (run.copies, -1))  # [C, R, K, V]
     chosen, margins = (
         _at(values, chunk.owners, chunk.draft_paths.reads) for values in choose(logits)
     )
@@ -332,13 +335,13 @@ def _verify(
     decided &= chunk.draft_paths.real
     smallest = margins.masked_fill(~decided, float("inf")).amin(-1).tolist()
     means, firsts = _target_logprobs(logits, chunk)
-    first, chosen = first.tolist(), chosen.tolist()
+    places, tokens = first.tolist(), chosen.tolist()
     found: dict[tuple[Label, int], _Verified] = {}
     for copy, label in enumerate(labels):
         leaving = []
         for row, draft in enumerate(chunk.drafts):
-            at = first[copy][row]
-            following = chosen[copy][row][at] if at < len(draft) else None
+            at = places[copy][row]
+            following = tokens[copy][row][at] if at < len(draft) else None
             found[label, row] = _Verified(
                 draft[:at], following, smallest[copy][row], means[copy][row], firsts[copy][row]
             )

@@ -9,7 +9,7 @@ from that.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -234,7 +234,11 @@ class ZeroNeurons:
         """The neurons of each layer."""
         for layer, index in self.neurons.items():
             index = index.to(adapter.layer_device(layer))
-            yield Change(layer, NEURONS, lambda z, _, index=index: zero_neurons(z, index))
+
+            def change(z: Tensor, answering: Tensor | None, index: Tensor = index) -> Tensor:
+                return zero_neurons(z, index)
+
+            yield Change(layer, NEURONS, change)
 
 
 @dataclass(frozen=True)
@@ -247,12 +251,14 @@ class ScaleNeurons:
         """The bank's neurons of each layer."""
         for layer, (index, scales) in self.bank.items():
             device = adapter.layer_device(layer)
-            index, scales = index.to(device), scales.to(device)
-            yield Change(
-                layer,
-                NEURONS,
-                lambda z, _, index=index, scales=scales: scale_neurons(z, index, scales),
-            )
+            own = index.to(device), scales.to(device)
+
+            def change(
+                z: Tensor, answering: Tensor | None, own: tuple[Tensor, Tensor] = own
+            ) -> Tensor:
+                return scale_neurons(z, *own)
+
+            yield Change(layer, NEURONS, change)
 
 
 def applied(adapter: Adapter, *interventions: Intervention):
@@ -314,7 +320,7 @@ def _row_hook(adapter: Adapter, places: Sequence[tuple[int, int, Callable]], tot
 @contextmanager
 def recorded_activations(
     adapter: Adapter, reduce: Callable[[Tensor], Tensor], source: str = "z"
-) -> Iterator[list[Tensor | None]]:
+) -> Iterator[list[Tensor]]:
     """Record `reduce(activations [B, T, m])` of every layer during a forward pass.
 
     source 'z' is the input of `down_proj`, act(gate(x)) * up(x) as interventions leave it, whether
@@ -323,7 +329,7 @@ def recorded_activations(
     """
     if source not in SOURCES:
         raise ValueError(f"unknown activation {source!r}; known: {SOURCES}")
-    records: list[Tensor | None] = [None] * adapter.n_layers
+    records: list[Any] = [None] * adapter.n_layers  # None until the layer has run
 
     def record(index: int, activations: Tensor) -> None:
         records[index] = reduce(activations).to(adapter.device)

@@ -150,7 +150,7 @@ def lowered(limits: Limits, samples: int, interventions: int, decodes: bool) -> 
     return None
 
 
-def _attempt(run: Callable[[], Result]) -> tuple[Result | None, str | None]:
+def _attempt(run: Callable[[], Result]) -> tuple[Any, str | None]:
     """The result, or what was said when memory ran out; by then all of the attempt is let go."""
     try:
         return run(), None

@@ -53,9 +53,9 @@ def speeds(gpu: str, token_layers: float | None) -> dict[int, Speed]:
 def table(rows: Sequence[Row], memory_gb: float) -> str:
     """The plan for people; a mark where a stage needs more than there is."""
     lines = []
-    for model, own in groupby(rows, key=lambda row: row.model):
+    for model, group in groupby(rows, key=lambda row: row.model):
         lines += [model, _HEAD]
-        own = list(own)
+        own = list(group)
         lines += [_line(row) for row in own]
         lines += [*_totals(own), *_notes(own, memory_gb), ""]
     return "\n".join(lines)
@@ -130,8 +130,8 @@ def _line(row: Row) -> str:
 
 def _totals(rows: Sequence[Row]) -> list[str]:
     lines = []
-    for stage, own in groupby(rows, key=lambda row: row.stage):
-        own = list(own)
+    for stage, group in groupby(rows, key=lambda row: row.stage):
+        own = list(group)
         fast, plain, released = (
             sum(getattr(row, f"{name}_hours") for row in own)
             for name in ("fast", "plain", "released")

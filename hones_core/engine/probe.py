@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,12 +31,12 @@ class Example:
 class Seen:
     """What one layer of the stock model took and gave, on its device: [B, T, ...]."""
 
-    hidden: Tensor | None = None
-    heads: Tensor | None = None
-    middle: Tensor | None = None
-    z: Tensor | None = None
-    ffn: Tensor | None = None
-    output: Tensor | None = None
+    hidden: Tensor = field(init=False)
+    heads: Tensor = field(init=False)
+    middle: Tensor = field(init=False)
+    z: Tensor = field(init=False)
+    ffn: Tensor = field(init=False)
+    output: Tensor = field(init=False)
 
 
 def random_example(adapter: Adapter) -> Example:

@@ -14,6 +14,7 @@ from hones_core.engine.lengths import Lengths
 from hones_core.engine.shapes import KNOWN_CONFIGS, Shape, image_tokens, shape_from_config
 from hones_core.engine.sizing import SHARES, Chosen, choose, given_sizes
 from hones_core.engine.workload import Cost, Interventions
+from hones_core.family_catalogue import FAMILIES
 from hones_core.neuron_sets import SELECTIVITY_KINDS, groups_with
 from hones_core.settings import Model, Settings, SettingsError
 
@@ -120,8 +121,8 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
         sizes = settings.benchmark.splits
         if task == "retrieval":
             sizes = settings.benchmark.retrieval.n_queries
-        asked = getattr(settings.heads.samples, task) or sizes.discovery
-        prompts = getattr(settings.neurons.samples, task) or sizes.discovery
+        asked = settings.heads.samples.get(task) or sizes.discovery
+        prompts = settings.neurons.samples.get(task) or sizes.discovery
         whole = sizes.discovery + sizes.development + sizes.test
         work = budget.CANDIDATES if task == "retrieval" else budget.ANSWERS
         groups = len(groups_with(task, settings.tasks)) * (1 + settings.groups.random_trials)
@@ -201,7 +202,7 @@ class _Setting:
         usual, largest = self.lengths(job.task)
         chosen = self.chosen(job, largest)
         plain, fast, least = self.costs(job, usual, chosen.sizes)
-        hours = [self.hours(job, usual, cost) for cost in (plain, fast)]
+        plain_hours, fast_hours = (self.hours(job, usual, cost) for cost in (plain, fast))
         released = self.released(job, usual)
         peak = (chosen.peak + self.shape.weight_bytes) / 1e9
         return Row(
@@ -220,8 +221,9 @@ class _Setting:
             peak,
             self.cached_states(job, usual) / 1e9,
             chosen.peak <= chosen.free,
-            *hours,
-            hours[1] / self.shards,
+            plain_hours,
+            fast_hours,
+            fast_hours / self.shards,
             self.hours(job, usual, released) if released else 0.0,
         )
 
@@ -302,7 +304,7 @@ class _Setting:
         return job.samples * self.distinct(job.task) * states
 
     def hours(self, job: Job, lengths: Lengths, cost: Cost) -> float:
-        merged = 4 if self.model.family.startswith("qwen") else 1  # patches of one image token
+        merged = 4 if FAMILIES[self.model.family].any_resolution else 1  # patches of a token
         seconds = self.speed.seconds(self.shape, lengths, cost, self.image[0] * merged)
         return job.samples * seconds / 3600
 

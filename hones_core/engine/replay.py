@@ -11,6 +11,7 @@ The layers may lie on several devices: `_on_layer` is where streams and segments
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,8 @@ class LayerTrace:
     attention. keys_values: of all own columns. All lie on the layer's device.
     """
 
-    heads: Tensor
-    middle: Tensor
+    heads: Tensor | None  # None in a top layer that is not read
+    middle: Tensor | None
     keys_values: KeysValues
 
 
@@ -43,8 +44,16 @@ class Trace:
     """
 
     segments: Sequence[Segment]
-    layers: list[list[LayerTrace | None]]
+    layers: list[list[LayerTrace]]
     final: list[Tensor | None]
+
+    def read(self, segment: int) -> Tensor:
+        """Final states [R, K, d] of a segment that is read; ValueError for another."""
+        return _known(self.final[segment], segment)
+
+    def middle(self, layer: int, segment: int) -> Tensor:
+        """The residual stream [R, S, d] behind a layer's attention; ValueError if not read."""
+        return _known(self.layers[layer][segment].middle, segment)
 
 
 @dataclass
@@ -60,16 +69,27 @@ class Replay:
     final: list[Tensor | None]
     keys_values: dict[int, list[KeysValues]]
 
+    def read(self, segment: int) -> Tensor:
+        """Final states [copies * R, K, d] of a segment that is read; ValueError for another."""
+        return _known(self.final[segment], segment)
+
+
+def _known(values: Tensor | None, segment: int) -> Tensor:
+    if values is None:
+        raise ValueError(f"nothing is read of segment {segment}, so there are no states of it")
+    return values
+
 
 def trace(adapter: Adapter, segments: Sequence[Segment]) -> Trace:
     """Run the unchanged model over the segments."""
-    layers: list[list[LayerTrace | None]] = []
-    here, hidden = segments, [segment.embeddings for segment in segments]
+    layers: list[list[LayerTrace]] = []
+    here = segments
+    hidden: list[Any] = [segment.embeddings for segment in segments]
     for index in range(adapter.n_layers):
         here, hidden = _on_layer(adapter, index, here, hidden)
-        row: list[LayerTrace | None] = []
+        row: list[LayerTrace] = []
         for place, segment in enumerate(here):
-            before = _context(segment, [t.keys_values for t in row if t is not None])
+            before = _context(segment, [traced.keys_values for traced in row])
             with _watched(adapter.layers[index]) as seen:
                 hidden[place], own = _run_layer(adapter, index, hidden[place], segment, before)
             row.append(LayerTrace(seen.get("heads"), seen.get("middle"), own))
@@ -94,7 +114,7 @@ def replay(
     segments = [segment.repeated(copies).on(device) for segment in traced.segments]
     groups = [(changes, 1) for changes in interventions]
     keys_values: dict[int, list[KeysValues]] = {}
-    hidden: list[Tensor | None] = []
+    hidden: list[Any] = []  # a tensor each, or None behind a top layer that is not read
     with applied_by_rows(adapter, groups):
         for place, segment in enumerate(segments):
             base = traced.layers[first][place]
@@ -117,7 +137,7 @@ def run_from_middle(adapter: Adapter, middle: Tensor, first: int, segment: Segme
     (segment,), (middle,) = _on_layer(adapter, first, [segment], [middle])
     answering = segment.answering
     if first == adapter.n_layers - 1:
-        middle, answering = take(middle, segment.reads), segment.at_reads().answering
+        middle, answering = take(middle, segment.read_columns), segment.at_reads().answering
     hidden = _finish_layer(adapter, first, middle, answering)
     for index in range(first + 1, adapter.n_layers):
         (segment,), (hidden,) = _on_layer(adapter, index, [segment], [hidden])
@@ -162,7 +182,7 @@ class _Before:
 
     def __init__(self, context: KeysValues | None):
         self.context = context
-        self.own: KeysValues | None = None
+        self.own: Any = None  # keys and values, once the layer has run
 
     def update(self, keys: Tensor, values: Tensor, *_: object, **__: object) -> KeysValues:
         self.own = keys, values
@@ -181,7 +201,7 @@ class _Given:
 
 def _on_layer(
     adapter: Adapter, index: int, segments: Sequence[Segment], hidden: Sequence[Tensor | None]
-) -> tuple[list[Segment], list[Tensor | None]]:
+) -> tuple[list[Segment], list[Any]]:
     """Segments and residual streams on a layer's device; the same objects where they lie there."""
     device = adapter.layer_device(index)
     moved = [None if state is None else state.to(device) for state in hidden]
@@ -204,7 +224,7 @@ def _context(segment: Segment, rows: Sequence[KeysValues]) -> KeysValues | None:
 
 def _run_layer(
     adapter: Adapter, index: int, hidden: Tensor, segment: Segment, before: KeysValues | None
-) -> tuple[Tensor | None, KeysValues]:
+) -> tuple[Any, KeysValues]:
     """One whole layer: its output (top layer: at the reads, or None) and own keys and values."""
     if index < adapter.n_layers - 1:
         cache = _Before(before)
@@ -255,7 +275,8 @@ def _changed_middle(
 ) -> Tensor:
     """The residual stream behind the attention with the changed heads' outputs written to it."""
     weight = adapter.layers[first].self_attn.o_proj.weight
-    heads, middle = base.heads, base.middle
+    heads: Any = base.heads
+    middle: Any = base.middle
     for change in changes:
         if (change.layer, change.place) != (first, HEADS):
             continue
@@ -288,7 +309,7 @@ def _answering(adapter: Adapter, answering: Tensor | None) -> Iterator[None]:
 
 
 @contextmanager
-def _watched(layer: nn.Module) -> Iterator[dict[str, Tensor]]:
+def _watched(layer: Any) -> Iterator[dict[str, Tensor]]:
     """Keep the input of o_proj and the residual stream behind the attention in one call."""
     seen: dict[str, Tensor] = {}
 

@@ -6,7 +6,7 @@ that several rows can share one prompt. Answers that begin alike share their fir
 prompt they form a tree, in which a token sees the prompt, its ancestors and itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -104,6 +104,13 @@ class Segment:
     def rows(self) -> int:
         return len(self.embeddings)
 
+    @property
+    def read_columns(self) -> Tensor:
+        """`reads` of a segment of which something is read; ValueError for another."""
+        if self.reads is None:
+            raise ValueError("nothing is read of this segment")
+        return self.reads
+
     def on(self, device: torch.device) -> "Segment":
         """The segment as a layer on `device` reads it; itself where it lies there.
 
@@ -149,7 +156,7 @@ class Segment:
 
     def at_reads(self) -> "Segment":
         """The columns that are read, as a segment whose context is unchanged."""
-        reads = self.reads
+        reads = self.read_columns
         cos, sin = self.rotary
         return replace(
             self,
@@ -201,7 +208,7 @@ def answer_segment(
     mask[:, width:, width:] = below.seen
     answering = torch.zeros_like(real)
     for row, tree in enumerate(trees):
-        nodes = range(PROMPT_END, len(tree.tokens))
+        nodes: Iterable[int] = range(PROMPT_END, len(tree.tokens))
         if answering_nodes is not None:
             nodes = answering_nodes[row]
         answering[row, [width + node for node in nodes]] = True
@@ -211,8 +218,8 @@ def answer_segment(
     )
     embeddings = torch.cat([batch.embeddings, below.embeddings.to(batch.embeddings.dtype)], 1)
     segment = _segment(adapter, embeddings, positions, mask, real, answering, None, reads)
-    causal = bool(prompt.all()) and all(tree.is_chain for tree in trees)
-    return replace(segment, causal=causal and _masks_by_itself(adapter))
+    is_causal = bool(prompt.all()) and all(tree.is_chain for tree in trees)
+    return replace(segment, causal=is_causal and _masks_by_itself(adapter))
 
 
 def candidate_segment(

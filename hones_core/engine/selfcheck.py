@@ -73,7 +73,8 @@ def _check_windows(adapter: Adapter) -> None:
     if kinds != {"full_attention"}:
         _refuse(adapter, f"layers have {', '.join(sorted(kinds - {'full_attention'}))}")
     if windows != {None}:
-        _refuse(adapter, f"attention has a sliding window of {max(windows - {None})} tokens")
+        widest = max(window for window in windows if window is not None)
+        _refuse(adapter, f"attention has a sliding window of {widest} tokens")
 
 
 def _check_layers(adapter: Adapter, batch: Batch, layers: Sequence[Seen], real: Tensor) -> None:
@@ -129,7 +130,7 @@ def _check_runs(adapter: Adapter, example: Example) -> None:
     segment = answer_segment(adapter, example.batch, example.trees)
     traced = trace(adapter, [segment])
     what = "answers behind a prompt that they share"
-    _compare_whole(adapter, what, _along(example, traced.final[0], 1), stock)
+    _compare_whole(adapter, what, _along(example, traced.read(0), 1), stock)
     _check_prefix(adapter, example, stock)
     _check_step(adapter, example, stock)
     for layer in sorted({0, adapter.n_layers // 2, adapter.n_layers - 1}):
@@ -144,7 +145,7 @@ def _check_prefix(adapter: Adapter, example: Example, stock: Tensor) -> None:
     nodes = torch.arange(segment.real.shape[1], device=adapter.device).expand(len(trees), -1)
     traced = trace(adapter, [prefix_segment(adapter, batch), segment.reading(nodes)])
     what = "candidates behind a prefix that they share"
-    _compare_whole(adapter, what, _along(example, traced.final[1], 0), stock)
+    _compare_whole(adapter, what, _along(example, traced.read(1), 0), stock)
 
 
 def _check_step(adapter: Adapter, example: Example, stock: Tensor) -> None:
@@ -167,7 +168,7 @@ def _check_replay(
     run = replay(adapter, traced, [changes])
     with applied(adapter, intervention):
         stock = _stock_answers(adapter, example)
-    _compare_whole(adapter, f"a replay under {what}", _along(example, run.final[0], 1), stock)
+    _compare_whole(adapter, f"a replay under {what}", _along(example, run.read(0), 1), stock)
 
 
 def _interventions(adapter: Adapter, layer: int) -> dict[str, Intervention]:

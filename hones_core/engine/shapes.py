@@ -1,6 +1,7 @@
 """Sizes of a model: what memory and time follow from, without any weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from hones_core.models.adapter import Adapter
 
@@ -118,7 +119,8 @@ def image_tokens(config: dict, least: int = 0, most: int | None = None) -> tuple
     if "image_size" in vision:  # every image is scaled to one size
         return ((vision["image_size"] // patch) ** 2,) * 2
     cell = patch * vision["spatial_merge_size"]
-    return tuple(_cells(640, side, cell, least, most) for side in (480, 640))
+    usual, largest = (_cells(640, side, cell, least, most) for side in (480, 640))
+    return usual, largest
 
 
 def _packed_tokens(config: dict) -> tuple[int, int]:
@@ -132,12 +134,14 @@ def _packed_tokens(config: dict) -> tuple[int, int]:
 
     from hones_core.models.llava_next import count_features
 
-    kind, read = {
+    classes: dict[str, tuple[Any, Any]] = {
         "llava_next": (LlavaNextModel, LlavaNextConfig),
         "llava_onevision": (LlavaOnevisionModel, LlavaOnevisionConfig),
-    }[config["model_type"]]
+    }
+    kind, read = classes[config["model_type"]]
     parsed = read.from_dict(config)
-    return tuple(count_features(kind, parsed, side, 640) for side in (480, 640))
+    usual, largest = (count_features(kind, parsed, side, 640) for side in (480, 640))
+    return usual, largest
 
 
 def _cells(width: int, height: int, cell: int, least: int, most: int | None) -> int:

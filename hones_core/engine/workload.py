@@ -8,27 +8,23 @@ from dataclasses import dataclass
 
 from hones_core.engine.lengths import Lengths
 from hones_core.engine.shapes import Shape
+from hones_core.family_catalogue import FAMILIES
 
-# Text tokens of prompt, answer and target, and of what is a candidate's own in retrieval.
+# Text tokens of prompt, answer and target, and of what is a candidate's own in retrieval; by the
+# vocabulary of the language model.
 _TEXT = {
-    "llava": {
+    "llama": {
         "vqa": (29, 3, 2, 0),
         "ocr": (26, 6, 5, 0),
         "caption": (18, 16, 13, 0),
         "retrieval": (44, 1, 1, 35),
     },
-    "qwen2_5_vl": {
+    "qwen": {
         "vqa": (41, 3, 2, 0),
         "ocr": (33, 6, 5, 0),
         "caption": (28, 16, 12, 0),
         "retrieval": (54, 1, 1, 31),
     },
-}
-# By the vocabularies of the language models.
-_TEXT |= {
-    "qwen2_vl": _TEXT["qwen2_5_vl"],
-    "llava_next": _TEXT["llava"],
-    "llava_onevision": _TEXT["qwen2_5_vl"],
 }
 # Assumed share of answers that leave their draft under an intervention; they do halfway.
 LEAVING = {"vqa": 0.1, "ocr": 0.1, "caption": 0.6, "retrieval": 0.0}
@@ -62,13 +58,13 @@ class Interventions:
 
 def typical(family: str, task: str, image: int, candidates: int) -> Lengths:
     """Lengths of an ordinary instance whose image has `image` tokens."""
-    text, answer, target, suffix = _TEXT[family][task]
+    text, answer, target, suffix = _TEXT[FAMILIES[family].vocabulary][task]
     return Lengths(image + text, answer, target, candidates if suffix else 0, suffix)
 
 
 def longest(family: str, task: str, image: int, candidates: int, most: int) -> Lengths:
     """Lengths that memory has to be planned for; an answer may have `most` tokens."""
-    text, _, target, suffix = _TEXT[family][task]
+    text, _, target, suffix = _TEXT[FAMILIES[family].vocabulary][task]
     own = round(suffix * LONGEST)
     if suffix:
         return Lengths(image + text - suffix + own, 1, 1, candidates, own)

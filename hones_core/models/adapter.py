@@ -1,14 +1,14 @@
 """What the analysis must know of an architecture: its layers, heads, neurons and prompt format.
 
-A further family is one subclass of `Adapter` and one line in `hones_core.models.loading.FAMILIES`;
-docs/architecture.md, "Which models", says what else.
+A further family is one subclass of `Adapter` and two lines; CONTRIBUTING.md says which.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Cache, GenerationConfig
 
 # What every decoder layer consists of.
@@ -68,12 +68,13 @@ class Adapter:
     these are the last column, as in the prefill of left-padded prompts and in every decode step.
     """
 
+    model: Any  # of Hugging Face: which modules it has, only its class knows
+    layers: Any
     family: str
     position_axes = 1  # planes of positions: text, or time, height and width
     separator: str  # between the prompt and the answer
-    any_resolution = False  # whether an image has as many features as its size asks for
 
-    def __init__(self, model: nn.Module, tokenizer, image_processor, revision: str | None = None):
+    def __init__(self, model: Any, tokenizer, image_processor, revision: str | None = None):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.tokenizer.padding_side = "left"
@@ -94,7 +95,7 @@ class Adapter:
         self._check_layers(text)
 
     @property
-    def language_model(self) -> nn.Module:
+    def language_model(self) -> Any:
         """The decoder: embeddings, layers and final norm."""
         return self.model.model.language_model
 

@@ -1,5 +1,7 @@
 """Families whose prompts are written by the tokenizer's chat template."""
 
+from functools import cached_property
+
 from jinja2 import TemplateError
 
 from hones_core.models.adapter import Adapter, ModelError
@@ -15,6 +17,11 @@ class ChatAdapter(Adapter):
         super().__init__(*args, **kwargs)
         self.placeholder = self._image_placeholder()
         self._check_chat_template()
+
+    @cached_property
+    def separator(self) -> str:  # type: ignore[override]  # read only: the template says it
+        """Nothing behind a chat format that ends with a line break or a space, else a space."""
+        return "" if self.prompt("What is it?")[-1].isspace() else " "
 
     def prompt(self, instruction: str) -> str:
         """The tokenizer's chat format of one turn, the image before the text.
@@ -65,7 +72,7 @@ class ChatAdapter(Adapter):
     def _image_placeholder(self) -> str:
         """The token that stands for the image in a prompt, as text."""
         known = self.image_token < len(self.tokenizer)
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token) if known else None
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token) if known else ""
         alone = placeholder and self.tokenizer(placeholder, add_special_tokens=False)["input_ids"]
         if alone != [self.image_token]:
             raise ModelError(

@@ -35,6 +35,13 @@ class Checkpoint:
     offline: bool
 
     @property
+    def files(self) -> Path:
+        """The folder; ValueError where there is none."""
+        if self.folder is None:
+            raise ValueError(f"{self.path} is not on this machine")
+        return self.folder
+
+    @property
     def download(self) -> str:
         """What to do about files that are missing."""
         if not self.hub:
@@ -124,7 +131,7 @@ def _not_here(model: str, checkpoint: Checkpoint) -> Finding:
 
 def _check_config(model: str, family: str, checkpoint: Checkpoint) -> Finding:
     try:
-        config = read_json(checkpoint.folder / CONFIG)
+        config = read_json(checkpoint.files / CONFIG)
     except DamagedFileError as error:
         return Finding("config", model, FAILED, str(error), checkpoint.download)
     needed = ARCHITECTURES[family]
@@ -146,7 +153,7 @@ def _check_config(model: str, family: str, checkpoint: Checkpoint) -> Finding:
 
 def _check_weights(model: str, checkpoint: Checkpoint) -> Finding:
     """Whole shards; of a hub id that may be downloaded, missing ones are a warning only."""
-    folder = checkpoint.folder
+    folder = checkpoint.files
     try:
         tensors_of = _listed(folder)
         if tensors_of is None:
@@ -197,7 +204,7 @@ def _check_shard(path: Path, tensors: set[str]) -> int:
 
 
 def _without_safetensors(model: str, checkpoint: Checkpoint) -> Finding:
-    pickled = sorted(path.name for kind in PICKLED for path in checkpoint.folder.glob(kind))
+    pickled = sorted(path.name for kind in PICKLED for path in checkpoint.files.glob(kind))
     if pickled:
         detail = f"{checkpoint.folder} holds pickled weights only, which are refused: "
         remedy = "Convert them to safetensors (save_pretrained of a model that you trust)"

@@ -5,8 +5,8 @@ ends with a feature that means a new line (`image_newline`). How many there are 
 image's size. The model's own code packs them; the same code counts them here.
 """
 
-from functools import cached_property
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -28,7 +28,7 @@ PACKING = {
 }
 
 
-def count_features(kind: type, config, height: int, width: int) -> int:
+def count_features(kind: Any, config, height: int, width: int) -> int:
     """Image tokens of an image of that size: blank features, packed by the model class `kind`.
 
     Raises ValueError for a config with which that class cannot pack anything.
@@ -53,18 +53,13 @@ class LlavaNextAdapter(ChatAdapter):
     """
 
     family = "llava_next"
-    kind = LlavaNextModel
-    image_inputs = ("pixel_values", "image_sizes")
+    kind: Any = LlavaNextModel
+    image_inputs: tuple[str, ...] = ("pixel_values", "image_sizes")
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._check_tower()
         self._check_image_processor()
-
-    @cached_property
-    def separator(self) -> str:
-        """Nothing behind a chat format that ends with a line break or a space, else a space."""
-        return "" if self.prompt("What is it?")[-1].isspace() else " "
 
     def inputs(self, images: list[Image.Image], texts: list[str]) -> dict[str, Tensor]:
         """Prompts with one `<image>` for each feature, and the images' crops.

@@ -3,19 +3,21 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
+from hones_core import family_catalogue
 from hones_core.models.adapter import Adapter, ModelError
 from hones_core.models.split import Place, device_map, dispatch_on_one, gpus, require_gpus
 
 # Model, image processor and adapter of a family. They are imported when they are asked for: all
 # of them together would take a second from every job.
-Classes = tuple[type[PreTrainedModel], type, type[Adapter]]
+Classes = tuple[Any, Any, type[Adapter]]
 
 
 def _llava() -> Classes:
@@ -73,13 +75,7 @@ FAMILIES: dict[str, Callable[[], Classes]] = {
     "llava_onevision": _llava_onevision,
 }
 # As config.json names them.
-ARCHITECTURES = {
-    "llava": "LlavaForConditionalGeneration",
-    "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration",
-    "qwen2_vl": "Qwen2VLForConditionalGeneration",
-    "llava_next": "LlavaNextForConditionalGeneration",
-    "llava_onevision": "LlavaOnevisionForConditionalGeneration",
-}
+ARCHITECTURES = {name: family.architecture for name, family in family_catalogue.FAMILIES.items()}
 
 # Architectures that are known not to be what the engine replays, and why.
 _DEEPSTACK = (
@@ -91,8 +87,7 @@ UNSUPPORTED = {
     "Qwen3VLMoeForConditionalGeneration": f"{_DEEPSTACK}; and its FFNs are mixed experts",
 }
 RECIPE = (
-    "it needs an adapter: a subclass of Adapter and a line in FAMILIES; docs/architecture.md, "
-    "'Which models', says how"
+    "it needs an adapter: a subclass of Adapter and a line in FAMILIES; CONTRIBUTING.md says how"
 )
 
 # What the loaders raise for files that are missing, damaged or do not fit together.
@@ -124,7 +119,7 @@ def load_model(
     does not fit the model, and a model that is to be split where there is no GPU, or too little
     room on all of them.
     """
-    source = {"revision": revision, "trust_remote_code": False}
+    source: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     if family not in FAMILIES:
         raise ModelError(
             f"unknown model family {family!r}; known: {', '.join(FAMILIES)}. {path} holds "
@@ -135,13 +130,14 @@ def load_model(
     model_class, processor_class, adapter_class = FAMILIES[family]()
     pixels = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     pixels = {name: value for name, value in pixels.items() if value is not None}
-    if pixels and not adapter_class.any_resolution:
+    if pixels and not family_catalogue.FAMILIES[family].any_resolution:
         raise ModelError(
             f"{family} has images of one size or crops of that size: leave "
             f"{' and '.join(pixels)} null"
         )
     config = _check_architecture(path, ARCHITECTURES[family], source)
     where = _where(model_class, config, DTYPES[dtype], device, places)
+    placed: dict[str, Any] = {"device_map": where} if isinstance(where, dict) else {}
     try:
         model, report = model_class.from_pretrained(
             path,
@@ -149,7 +145,7 @@ def load_model(
             use_safetensors=True,
             attn_implementation="sdpa",
             output_loading_info=True,
-            **({"device_map": where} if isinstance(where, dict) else {}),
+            **placed,
             **source,
         )
         tokenizer = load_tokenizer(path, revision)

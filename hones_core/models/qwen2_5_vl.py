@@ -20,7 +20,6 @@ class Qwen2_5_VLAdapter(ChatAdapter):
     family = "qwen2_5_vl"
     position_axes = 3  # time, row and column
     separator = ""  # the chat template ends the prompt with a line break
-    any_resolution = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

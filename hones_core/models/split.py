@@ -6,6 +6,7 @@ it is. What the engine does between the modules it moves itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,7 +61,8 @@ def device_map(
     from accelerate import init_empty_weights
 
     with init_empty_weights():
-        model = model_class(config).to(dtype)
+        built: Any = model_class(config)
+        model = built.to(dtype)
     model.tie_weights()
     low, high = 0, STEPS
     found = _placed(model, _limits(model, places, high))
@@ -73,7 +75,7 @@ def device_map(
             low = middle
         else:
             high, found = middle, tried
-    return {name: str(places[index].device) for name, index in found.items()}
+    return {name: str(places[int(index)].device) for name, index in found.items()}
 
 
 def dispatch_on_one(model: PreTrainedModel, where: dict[str, str]) -> None:

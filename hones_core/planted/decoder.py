@@ -9,6 +9,8 @@ key-value heads needed), whatever family it belongs to.
 - **No bias.** A decoder that has biases keeps them at zero.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +47,7 @@ SCRATCH = 0.3  # standard deviation of a token's own random features
 
 @torch.no_grad()
 def write_decoder(
-    language_model: nn.Module, lm_head: nn.Linear, token_ids: dict[str, int], planted: Planted
+    language_model: Any, lm_head: nn.Linear, token_ids: dict[str, int], planted: Planted
 ) -> None:
     """Set all weights of a decoder that has the plan's layers and neurons, and heads of HEAD_DIM.
 
@@ -66,8 +68,10 @@ def write_decoder(
         layer.post_attention_layernorm.weight.copy_(scale)
         for index, head in enumerate(heads):
             rows = slice(index * HEAD_DIM, (index + 1) * HEAD_DIM)
-            write = _write_background_head if head is None else _write_head
-            write(layer.self_attn, rows, generator if head is None else head)
+            if head is None:
+                _write_background_head(layer.self_attn, rows, generator)
+            else:
+                _write_head(layer.self_attn, rows, head)
         layer.mlp.gate_proj.weight.copy_(torch.stack([neuron.gate for neuron in column]))
         layer.mlp.up_proj.weight.copy_(torch.stack([neuron.up for neuron in column]))
         layer.mlp.down_proj.weight.copy_(torch.stack([neuron.down for neuron in column], 1))
@@ -109,7 +113,7 @@ def _slow_coordinates() -> list[int]:
     return [*range(SLOW, half), *range(half + SLOW, HEAD_DIM)]
 
 
-def _write_head(attention: nn.Module, rows: slice, head: Head) -> None:
+def _write_head(attention: Any, rows: slice, head: Head) -> None:
     gain = (SHARPNESS * HEAD_DIM**0.5) ** 0.5  # scores are divided by sqrt(HEAD_DIM)
     sink = ({("constant", 0): 1.0}, {("start", 0): head.sink})
     matches = [*head.matches, sink]
@@ -126,7 +130,7 @@ def _write_head(attention: nn.Module, rows: slice, head: Head) -> None:
         output[dimension(target), coordinate] = 1
 
 
-def _write_background_head(attention: nn.Module, rows: slice, generator: torch.Generator) -> None:
+def _write_background_head(attention: Any, rows: slice, generator: torch.Generator) -> None:
     def draw(scale: float) -> Tensor:
         return scale * torch.randn(HEAD_DIM, WIDTH, generator=generator)
 

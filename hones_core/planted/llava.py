@@ -7,6 +7,8 @@ The projector's first layer finds the colour: of the corners of a cube, each is 
 own direction than any other; its GELU cuts the others off.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import (
@@ -91,10 +93,11 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=False,
     )
+    image_token: Any = tokenizer.convert_tokens_to_ids("<image>")
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=image_token,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         image_seq_length=SLOTS,
@@ -103,7 +106,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
 
 
 @torch.no_grad()
-def _write_tower(tower: nn.Module, images: CLIPImageProcessorPil) -> None:
+def _write_tower(tower: Any, images: CLIPImageProcessorPil) -> None:
     """Patches to [colour signs, slot signs] and the same negated."""
     for parameter in tower.parameters():
         parameter.zero_()
@@ -124,7 +127,7 @@ def _write_tower(tower: nn.Module, images: CLIPImageProcessorPil) -> None:
 
 
 @torch.no_grad()
-def _write_projector(projector: nn.Module) -> None:
+def _write_projector(projector: Any) -> None:
     """Colour and slot to one feature each, and the constant."""
     for parameter in projector.parameters():
         parameter.zero_()

@@ -201,7 +201,7 @@ def save_folded(
 
 def fitting_layers(
     model: nn.Module, scales: ScaleFile, file: str | Path, check_weights: bool
-) -> Sequence[nn.Module]:
+) -> Any:
     """The model's decoder layers, if the scales are of it; a SteeringError says why not."""
     header = scales.header
     meant = f"{file} is for {header['model']['path']} ({header['architecture']})"
@@ -227,10 +227,10 @@ def fitting_layers(
     return layers
 
 
-def _decoder_layers(model: nn.Module) -> Sequence[nn.Module]:
+def _decoder_layers(model: nn.Module) -> Any:
     for place in DECODERS:
         try:
-            layers = model.get_submodule(place).layers
+            layers: Any = model.get_submodule(place).layers
             layers[0].mlp.down_proj  # noqa: B018
         except AttributeError:
             continue

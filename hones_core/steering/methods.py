@@ -104,10 +104,11 @@ def learn_methods(
     best = grid[int(np.argmax(found[len(fixed) : len(fixed) + len(grid)]))]
     chosen = [fixed[1], best, *random, unregularised, hones]
     learned = [run for run in chosen if run.curve is not None]
+    curves = [(run, run.curve) for run in learned if run.curve is not None]
     scales = pd.concat([run.bank.frame(run.method, run.scales, run.seed) for run in chosen])
     return Learned(
         scales.assign(column_norm=column_norms(evaluator.adapter, scales)),
-        pd.concat([run.curve.assign(method=run.method, seed=run.seed) for run in learned]),
+        pd.concat([curve.assign(method=run.method, seed=run.seed) for run, curve in curves]),
         pd.DataFrame([gate_row(run, training) for run in learned]),
         search_frame(tried, [fixed[0], *chosen]),
     )
@@ -174,7 +175,7 @@ def gate_row(run: Run, training: Training) -> dict:
         "method": run.method,
         "seed": run.seed,
         "n_neurons": len(scales),
-        "n_steps": len(run.curve),
+        "n_steps": 0 if run.curve is None else len(run.curve),
         "mean_scale": scales.mean(),
         "mean_abs_scale": np.abs(scales).mean(),
         "max_abs_scale": np.abs(scales).max(),
@@ -185,7 +186,8 @@ def gate_row(run: Run, training: Training) -> dict:
 
 def search_frame(tried: Sequence[tuple[Run, float]], chosen: Sequence[Run]) -> pd.DataFrame:
     """STEERING_SEARCH: everything that was scored on development, and which of it was chosen."""
-    rows, counts = [], {}
+    rows = []
+    counts: dict[tuple[str, int], int] = {}
     for run, score in tried:
         place = (run.method, run.seed)
         counts[place] = counts.get(place, -1) + 1

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from hones_core.engine.evaluate import Evaluator, Outcome
+from hones_core.engine.interventions import Intervention
 from hones_core.engine.memory import run_in_halves
 from hones_core.partial import Parts, fingerprint
 from hones_core.predictions import PREDICTION_COLUMNS, outcomes_under, prediction_row
@@ -67,7 +68,8 @@ def outcomes_of_runs(
     parts: Parts | None,
 ) -> list[list[Outcome]]:
     """Every run's outcomes (None: of the unchanged model); equal runs are run once."""
-    labels, interventions = [], {}
+    labels: list[str] = []
+    interventions: dict[str, Intervention | None] = {}
     for run in runs:
         if run is None or not any(run[1]):
             labels.append("base")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -231,13 +232,13 @@ def _backward(
         means[0] += share * cross_entropy.item()
         means[1] += share * kl.item()
     loss = means[0] + training.kl_weight * means[1] + training.l2_weight * l2.item()
-    return loss, *means, l2.item()
+    return loss, means[0], means[1], l2.item()
 
 
 def cached_targets(evaluator: Evaluator, bank: Bank) -> CachedTargets:
     """The states below the bank's first layer, and the teacher's, computed once per example."""
 
-    def encode(asked: Sequence[Asked]) -> Batch:
+    def encode(asked: Sequence[Any]) -> Batch:
         return evaluator.encode([one.instance for one in asked], [one.candidate for one in asked])
 
     return CachedTargets(evaluator.adapter, bank.neurons[0][0], encode)
@@ -276,18 +277,19 @@ def token_terms(
     """Log-probability of each target token and KL(unsteered ‖ steered) at its position, [B, A] in
     nat, and the mask [B, A] of the real ones. Otherwise as `loss_terms`."""
     adapter, steered = evaluator.adapter, bank.intervention(scales)
+    found: Forced | CachedBatch
     if cache is None:
         with torch.no_grad():
-            forced = _forced(evaluator, examples)
+            found = forced = _forced(evaluator, examples)
             teacher = forced_logits(adapter, forced).log_softmax(-1)
         with applied(adapter, steered):
             student = forced_logits(adapter, forced).log_softmax(-1)
     else:
-        forced = states_of(evaluator, examples, cache)
-        teacher = cache.teacher_logits(forced).log_softmax(-1)
+        found = states = states_of(evaluator, examples, cache)
+        teacher = cache.teacher_logits(states).log_softmax(-1)
         with applied(adapter, steered):
-            student = cache.logits(forced).log_softmax(-1)
-    ids, mask = (part.to(student.device) for part in (forced.target_ids, forced.target_mask))
+            student = cache.logits(states).log_softmax(-1)
+    ids, mask = (part.to(student.device) for part in (found.target_ids, found.target_mask))
     logprobs = student.gather(-1, ids[..., None]).squeeze(-1)
     return logprobs, (teacher.exp() * (teacher - student)).sum(-1), mask
 

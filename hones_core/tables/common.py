@@ -1,9 +1,10 @@
 """What the tables share: settings, pairing of predictions by instance, the paper's figures."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,12 @@ from hones_core.statistics import (
     check_aligned,
     sample_scores,
 )
+from hones_core.task_catalogue import TASK_NAMES
 
+Key = TypeVar("Key", bound=Hashable)
 Frames = Mapping[tuple[str, str], pd.DataFrame]  # (model, task) -> the artifact as read
 
-TASK_ORDER = ("vqa", "ocr", "caption", "retrieval")
+PAPER_TASKS = {"vqa", "ocr", "caption", "retrieval"}  # whose mean is the paper's average
 AVERAGE = "avg"  # the row of the mean over tasks
 
 # Strategies and methods as the paper's CSV files name them -> our names.
@@ -79,7 +82,7 @@ def ordered(names: Iterable[str], order: Iterable[str]) -> list[str]:
 def ordered_tasks(names: Iterable[str]) -> list[str]:
     """Task names in task order, the average last."""
     names = list(names)
-    tasks = ordered((name for name in names if name != AVERAGE), TASK_ORDER)
+    tasks = ordered((name for name in names if name != AVERAGE), TASK_NAMES)
     return [*tasks, AVERAGE] if AVERAGE in names else tasks
 
 
@@ -106,8 +109,8 @@ def statistics_matrix(frame: pd.DataFrame) -> np.ndarray:
 
 
 def paired_scores(
-    systems: Mapping[object, pd.DataFrame], score: Score, bootstrap: Bootstrap, what: str
-) -> dict[object, Sampled]:
+    systems: Mapping[Key, pd.DataFrame], score: Score, bootstrap: Bootstrap, what: str
+) -> dict[Key, Sampled]:
     """Each system's score on the instances and on the same resamples.
 
     `systems` maps a key to prediction rows (columns instance_id, statistics); they are brought into

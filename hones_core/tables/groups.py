@@ -73,7 +73,7 @@ def group_drop(
                 what = f"group {group} of {model}, {task}"
                 n_neurons = int(sizes.get(group, 0))
                 check_size(test, group, n_neurons, what)
-                row = {"model": model, "task": task, "group": group}
+                row: dict[str, Any] = {"model": model, "task": task, "group": group}
                 row |= {"n_tasks": group.count("+") + 1, "n_neurons": n_neurons}
                 row |= {"n_instances": test["instance_id"].nunique()}
                 row |= beside_random(drops.get(group, {}), bootstrap.level)

@@ -13,7 +13,9 @@ def instance_parts(task: str, records: pd.DataFrame, pools: pd.DataFrame | None)
     `records` is the RECORDS artifact, `pools` RETRIEVAL_POOLS (needed for retrieval only). Numbers
     are divided into thirds of the records that are given. Raises KeyError for an unknown task.
     """
-    return ASPECTS[task](records, pools)
+    parts = ASPECTS[task](records, pools)
+    ids = [f"{task}/{image_id}" for image_id in parts["image_id"]]
+    return parts.assign(instance_id=ids)[COLUMNS]
 
 
 def thirds(values: pd.Series) -> pd.Series:
@@ -33,15 +35,15 @@ def thirds(values: pd.Series) -> pd.Series:
 
 def _vqa(records: pd.DataFrame, pools: pd.DataFrame | None) -> pd.DataFrame:
     return pd.concat(
-        [_rows("vqa", records, name, records[name]) for name in ("answer_type", "question_type")]
+        [_rows(records, name, records[name]) for name in ("answer_type", "question_type")]
     )
 
 
 def _ocr(records: pd.DataFrame, pools: pd.DataFrame | None) -> pd.DataFrame:
     return pd.concat(
         [
-            _rows("ocr", records, "text_length", thirds(records["transcription"].str.len())),
-            _rows("ocr", records, "box_height", thirds(records["box_h"].round())),
+            _rows(records, "text_length", thirds(records["transcription"].str.len())),
+            _rows(records, "box_height", thirds(records["box_h"].round())),
         ]
     )
 
@@ -49,7 +51,7 @@ def _ocr(records: pd.DataFrame, pools: pd.DataFrame | None) -> pd.DataFrame:
 def _caption(records: pd.DataFrame, pools: pd.DataFrame | None) -> pd.DataFrame:
     words = records["captions"].map(lambda texts: sum(len(text.split()) for text in texts))
     mean = words / records["captions"].map(len)
-    return _rows("caption", records, "caption_length", thirds(mean.round(1)))
+    return _rows(records, "caption_length", thirds(mean.round(1)))
 
 
 def _retrieval(records: pd.DataFrame, pools: pd.DataFrame | None) -> pd.DataFrame:
@@ -57,12 +59,12 @@ def _retrieval(records: pd.DataFrame, pools: pd.DataFrame | None) -> pd.DataFram
         raise ValueError("parts of retrieval need the retrieval pools")
     hardest = pools[~pools["is_positive"]].groupby("image_id")["cosine"].max().round(3)
     queries = pd.DataFrame({"image_id": hardest.index})
-    return _rows("retrieval", queries, "hardest_negative", thirds(hardest.reset_index(drop=True)))
+    return _rows(queries, "hardest_negative", thirds(hardest.reset_index(drop=True)))
 
 
-def _rows(task: str, records: pd.DataFrame, aspect: str, parts: pd.Series) -> pd.DataFrame:
-    ids = [f"{task}/{image}" for image in records["image_id"]]
-    return pd.DataFrame({"instance_id": ids, "aspect": aspect, "part": parts.to_numpy()})
+def _rows(records: pd.DataFrame, aspect: str, parts: pd.Series) -> pd.DataFrame:
+    ids = records["image_id"].to_numpy()
+    return pd.DataFrame({"image_id": ids, "aspect": aspect, "part": parts.to_numpy()})
 
 
 ASPECTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame | None], pd.DataFrame]] = {

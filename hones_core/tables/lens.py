@@ -1,6 +1,7 @@
 """Logits that a layer loses for each kind of token, over the test set (METHOD 9)."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ def logit_lens(
             frame = by_layer[model, task]
             sets = salient_sets(overlap_groups[model], dominant_groups[model], task)
             for name, (group, neurons) in sets.items():
-                place = {"model": model, "task": task, "set": name, "group": group}
+                place: dict[str, Any] = {"model": model, "task": task, "set": name}
+                place |= {"group": group}
                 place |= {"n_neurons": len(neurons)}
                 if not neurons:
                     rows.append(place | EMPTY | _columns(NOTHING, NOTHING))

@@ -1,6 +1,7 @@
 """The selectivity matrix: what silencing one task's neurons does to every task (METHOD 8)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -55,7 +56,7 @@ def selectivity(
         drops = _drops_of_model(base, masked, model, scores, bootstrap)
         tasks = tasks_of(masked, model)
         for (source, kind), neurons in sets[model].items():
-            place = {"model": model, "source_task": source, "kind": kind}
+            place: dict[str, Any] = {"model": model, "source_task": source, "kind": kind}
             place |= {"n_neurons": len(neurons)}
             for task in tasks:
                 test = masked[model, task]

@@ -1,6 +1,7 @@
 """The overlap groups under a shift: images without their texts, other data (Tables 12, 13)."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -60,7 +61,8 @@ def text_erasure(
                 f"{model} {setting}",
             )
             for row in found:
-                place = {"model": model, "setting": setting, "paper_model": figures.model(model)}
+                place: dict[str, Any] = {"model": model, "setting": setting}
+                place |= {"paper_model": figures.model(model)}
                 place |= {"paper_drop": figures.figure(model, row["group"], "caption")}
                 rows.append(place | row)
     return table_frame(rows, TEXT_ERASURE, bootstrap)

@@ -21,7 +21,7 @@ STATISTICS = (
 )
 
 _INSTRUCTION = "Describe the image in one sentence."
-_TEMPLATES = dict.fromkeys(common.FAMILIES, _INSTRUCTION)
+_TEMPLATES = dict.fromkeys(common.WORDS, _INSTRUCTION)
 _ORDERS = 4
 # The COCO evaluation's guards against a division by zero (METHOD 3).
 _TINY = 1e-15

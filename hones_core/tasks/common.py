@@ -5,21 +5,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-FAMILIES = ("llava", "qwen2_5_vl")
-# METHOD 2 has prompts of these two families only; their relatives are asked in the same words.
-RELATIVES = {"llava_next": "llava", "llava_onevision": "llava", "qwen2_vl": "qwen2_5_vl"}
+from hones_core.family_catalogue import FAMILIES
+
+WORDS = ("llava", "qwen2_5_vl")  # the families of which METHOD 2 has prompts
 
 
 def template_for(templates: Mapping[str, str], family: str) -> str:
-    """Return the instruction template of a model family, or of the family it is a relative of.
+    """Return the instruction template of a model family, by the family in whose words it is asked.
 
     Raises ValueError if the family is unknown.
     """
-    column = RELATIVES.get(family, family)
-    if column not in templates:
-        known = ", ".join([*templates, *RELATIVES])
+    if family not in FAMILIES:
+        known = ", ".join(FAMILIES)
         raise ValueError(f"unknown model family {family!r}; known are {known}")
-    return templates[column]
+    return templates[FAMILIES[family].words]
 
 
 def refuse_candidate(task: str, candidate: str | None) -> None:

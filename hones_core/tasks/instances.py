@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-TASK_NAMES = ("vqa", "ocr", "caption", "retrieval")
+from hones_core.task_catalogue import TASK_NAMES
+
 VQA_ANSWERS = 10
 CAPTION_REFERENCES = 5
 

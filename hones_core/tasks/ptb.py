@@ -27,7 +27,7 @@ _REMOVED = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", 
 def _scan(text: str) -> list[str]:
     text += "\n"  # the end of the line counts where a rule looks ahead
     tokens: list[str] = []
-    position = _GAP.match(text).end()
+    position = _after_gap(text, 0)
     while position < len(text):
         match = _plain_word(text, position) or _longest_match(text, position)
         if match:
@@ -35,8 +35,13 @@ def _scan(text: str) -> list[str]:
             position = match.end("token")
         else:  # a character that the tokeniser drops
             position += 1
-        position = _GAP.match(text, position).end()
+        position = _after_gap(text, position)
     return tokens
+
+
+def _after_gap(text: str, position: int) -> int:
+    match = _GAP.match(text, position)
+    return match.end() if match else position
 
 
 def _plain_word(text: str, position: int) -> re.Match | None:

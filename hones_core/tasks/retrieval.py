@@ -19,7 +19,7 @@ NEGATIVE_WORD = "No"
 TIE_RULES = ("pessimistic", "optimistic", "stable", "average")
 
 _TEMPLATES = dict.fromkeys(
-    common.FAMILIES,
+    common.WORDS,
     "Candidate: {candidate} Does the candidate correctly describe the image? "
     "Answer exactly Yes or No.",
 )

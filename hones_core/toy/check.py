@@ -70,6 +70,7 @@ def sets_to_mask(effects: pd.DataFrame, seed: int) -> dict[tuple[str, int], Neur
     The top sets are those of plain direct vocabulary projection, E[z ⟨W, u_y⟩], without heads.
     """
     contribution = base_contributions(effects)
+    n_layers, n_neurons = contribution.shape
     ranking = order(contribution, np.zeros_like(contribution))
     neurons = list(zip(ranking["layer"].tolist(), ranking["neuron"].tolist(), strict=True))
     sets: dict[tuple[str, int], NeuronSet] = {("all", 0): frozenset(neurons)}
@@ -78,7 +79,7 @@ def sets_to_mask(effects: pd.DataFrame, seed: int) -> dict[tuple[str, int], Neur
         sets[name, 0] = top
         for trial in range(RANDOM_SETS):
             key = (seed, name, trial)
-            sets[RANDOM + name, trial] = random_set(top, *contribution.shape, "uniform", key)
+            sets[RANDOM + name, trial] = random_set(top, n_layers, n_neurons, "uniform", key)
     return sets
 
 

@@ -5,13 +5,13 @@ plates), in varying words and order. Each noun phrase is remembered with the fac
 training can ask which claims of a candidate are true.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hones_core.toy.scenes import Kind, Scene
-from hones_core.toy.vocabulary import COLOURS, NUMBERS, SHAPES
+from hones_core.toy.vocabulary import COLOURS, NUMBERS, SHAPES, Colour, Shape
 
 _CORNERS = {"zero": 0, "two": 2, "three": 3, "four": 4, "ten": 10, "twelve": 12}
 _COLOUR_NAMES, _SHAPE_NAMES = list(COLOURS), list(SHAPES)
@@ -58,15 +58,17 @@ def _plates_phrase(rng: np.random.Generator, n_plates: int) -> list[str]:
     return [NUMBERS[n_plates], noun if n_plates == 1 else noun + "s"]
 
 
+Phrase = tuple[list[str], Kind | None]  # words, and the thing that they claim
+
+
 def write_caption(rng: np.random.Generator, facts: Facts) -> Sentence:
     """Put facts into one of four sentence patterns; the plain one is the most frequent.
 
     There are no articles: a caption's first token then names something that is in the image.
     """
-    phrases: list[tuple[list[str], Kind | None]] = [
-        (_thing_phrase(rng, kind), kind) for kind in facts.kinds
-    ]
-    plates = (_plates_phrase(rng, facts.n_plates), None)
+    phrases: list[Phrase] = [(_thing_phrase(rng, kind), kind) for kind in facts.kinds]
+    plates: Phrase = (_plates_phrase(rng, facts.n_plates), None)
+    parts: list[str | Phrase]
     pattern = rng.random()
     if pattern < 0.12 and len(phrases) == 2:
         left, right = phrases
@@ -275,8 +277,9 @@ def _ask_end(rng, scene):
     thing = scene.things[-end]
     name = ("leftmost", "rightmost")[end]
     spanish = rng.random() < 0.3
+    table: Mapping[str, Colour | Shape] = COLOURS
     if rng.random() < 0.5:
-        table, names, value = COLOURS, _COLOUR_NAMES, thing.colour
+        names, value = _COLOUR_NAMES, thing.colour
         text = f"What color is the {name} thing"
     else:
         table, names, value = SHAPES, _SHAPE_NAMES, thing.shape

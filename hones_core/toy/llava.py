@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +34,11 @@ def build_config(arch: Architecture, text: dict, tokenizer: PreTrainedTokenizerF
         patch_size=PATCH,
         hidden_act="gelu",
     )
+    image_token: Any = tokenizer.convert_tokens_to_ids("<image>")
     return LlavaConfig(
         vision_config=vision,
         text_config=LlamaConfig(**text, tie_word_embeddings=False),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=image_token,
         vision_feature_layer=-1,  # the last layer: a small tower has none to spare
         vision_feature_select_strategy="default",
         image_seq_length=GRID * GRID,

@@ -10,6 +10,7 @@ What differs between the families is in their modules: `llava`, `qwen2_5_vl`.
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from hones_core.toy import llava, qwen2_5_vl
 from hones_core.toy.architecture import Architecture
 from hones_core.toy.prompts import build_tokenizer
-from hones_core.toy.vocabulary import COLOURS, SHAPES
+from hones_core.toy.vocabulary import COLOURS, SHAPES, Colour, Shape
 
 FAMILIES: dict[str, ModuleType] = {"llava": llava, "qwen2_5_vl": qwen2_5_vl}
 
@@ -91,7 +92,7 @@ def initialise(model: PreTrainedModel, family: str, seed: int) -> None:
     _paired_answers(model, ids)
 
 
-def _start_attention(attention: nn.Module, generator: torch.Generator) -> None:
+def _start_attention(attention: Any, generator: torch.Generator) -> None:
     """Keys like queries, and an output that undoes the values; in groups the heads are alike."""
     size, groups = attention.head_dim, attention.num_key_value_groups
     queries = attention.q_proj.weight.unflatten(0, (-1, groups, size))
@@ -108,7 +109,8 @@ def _start_attention(attention: nn.Module, generator: torch.Generator) -> None:
 def _near_synonyms(model: PreTrainedModel, ids: dict[str, int], generator: torch.Generator) -> None:
     """Let the embedding of a synonym start close to its word's, as in pretrained text models."""
     table = model.model.language_model.embed_tokens.weight
-    for name, entry in {**COLOURS, **SHAPES}.items():
+    words: dict[str, Colour | Shape] = {**COLOURS, **SHAPES}
+    for name, entry in words.items():
         noise = 0.1 * torch.randn(table.shape[1], generator=generator)
         table[ids["\u0120" + entry.synonym]] = table[ids["\u0120" + name]] + noise
 

@@ -54,9 +54,10 @@ def unique_scenes(n_images: int, rng: np.random.Generator) -> list[Scene]:
     scenes: list[Scene] = []
     whole: set[frozenset[Kind]] = set()  # the things of each scene
     parts: set[frozenset[Kind]] = set()  # all pairs and triples found inside a scene
-    failures, wanted, head = 0, 0, None
+    failures, wanted = 0, 0
+    head: list[Kind] | None = None
     while len(scenes) < n_images:
-        scene = sample_scene(rng, None if wanted == 0 else _relative(rng, head))
+        scene = sample_scene(rng, None if wanted == 0 or head is None else _relative(rng, head))
         kinds = [thing.kind for thing in scene.things]
         subsets = {frozenset(c) for size in (2, 3) for c in combinations(kinds, size)}
         if frozenset(kinds) in parts or subsets & whole:
@@ -151,7 +152,11 @@ def write_official(
     images_folder = folder / "train2014"
     images_folder.mkdir(parents=True, exist_ok=True)
     info = {"description": "toy scenes", "version": "1", "year": 2014, "url": ""}
-    images, captions, questions, annotations, text_images = [], [], [], [], {}
+    images: list[dict] = []
+    captions: list[dict] = []
+    questions: list[dict] = []
+    annotations: list[dict] = []
+    text_images: dict[str, dict] = {}
     texts: dict[str, dict] = {}
     text_ids: dict[str, list[int]] = {}
     for number, scene in enumerate(scenes):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ def build_config(
     arch: Architecture, text: dict, tokenizer: PreTrainedTokenizerFast
 ) -> Qwen2_5_VLConfig:
     """The configuration of the two halves."""
-    ids = tokenizer.convert_tokens_to_ids
+    ids: Any = tokenizer.convert_tokens_to_ids
     half = arch.width // arch.heads // 2
     sections = [half // 4, half * 3 // 8, half - half // 4 - half * 3 // 8]
     rotary = {"rope_type": "default", "rope_theta": THETA, "mrope_section": sections}

@@ -137,8 +137,8 @@ def _try_scene(rng: np.random.Generator, kinds: Sequence[Kind]) -> Scene | None:
         slack = 2 * PATCH - size
         x = PATCH * place[1] + int(rng.integers(0, slack + 1))
         y = PATCH * place[0] + int(rng.integers(0, slack + 1))
-        tint = tuple(int(shift) for shift in np.rint(rng.normal(0, TINT, 3)))
-        things.append(Thing(colour, shape, x, y, size, tint))
+        red, green, blue = (int(shift) for shift in np.rint(rng.normal(0, TINT, 3)))
+        things.append(Thing(colour, shape, x, y, size, (red, green, blue)))
     things.sort(key=lambda thing: thing.x)
     noise, noise_seed = float(rng.uniform(*NOISE)), int(rng.integers(2**31))
     return Scene(tuple(things), tuple(plates), int(rng.integers(len(_GROUNDS))), noise, noise_seed)
@@ -181,7 +181,7 @@ def _shape_masks(shape: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (inside, rim) coverage of a shape, float32 [size, size] in 0..1, antialiased."""
     scale, rim = 8, 10  # the dark rim is 10/8 of a pixel wide
     big = size * scale
-    whole, inner = (Image.new("L", (big, big)) for _ in range(2))
+    whole = Image.new("L", (big, big))
     draw = ImageDraw.Draw(whole)
     if shape in ("circle", "ring", "moon"):
         draw.ellipse((0, 0, big - 1, big - 1), fill=255)
@@ -204,6 +204,14 @@ def _shape_masks(shape: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     return coverage[0], coverage[1] - coverage[0]
 
 
+def matplotlib_fonts() -> Path:
+    """The folder of the fonts that travel with matplotlib, found without importing it."""
+    package = importlib.util.find_spec("matplotlib")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("the fonts of the toy scenes come with matplotlib: install it")
+    return Path(package.origin).parent / "mpl-data/fonts/ttf"
+
+
 @cache
 def _glyph_mask(character: str) -> np.ndarray:
     """Return the coverage of a glyph, float32 [GLYPH_HEIGHT, PATCH] in 0..1.
@@ -211,8 +219,7 @@ def _glyph_mask(character: str) -> np.ndarray:
     The font travels with matplotlib, so that every machine draws the same pixels; it is found
     without importing matplotlib.
     """
-    package = importlib.util.find_spec("matplotlib")
-    path = Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSansMono-Bold.ttf"
+    path = matplotlib_fonts() / "DejaVuSansMono-Bold.ttf"
     canvas = Image.new("L", (PATCH, GLYPH_HEIGHT))
     ImageDraw.Draw(canvas).text(
         (PATCH / 2, GLYPH_HEIGHT / 2 + 5),

@@ -7,7 +7,6 @@ about the text. All three data sets have scenes of their own.
 """
 
 import csv
-import importlib.util
 import io
 import json
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hones_core.toy.language import ask_question, facts_of
 from hones_core.toy.official import unique_scenes
-from hones_core.toy.scenes import Scene, draw_scene, scene_rng
+from hones_core.toy.scenes import Scene, draw_scene, matplotlib_fonts, scene_rng
 from hones_core.toy.vocabulary import COLOURS, NUMBERS, SHAPES
 
 SEED_WORD = 7  # keeps these scenes apart from those of `official`
@@ -85,8 +84,7 @@ def _draw_plate(image: Image.Image, box: list[int], text: str, rng: np.random.Ge
 @cache
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """A font that travels with matplotlib, found without importing matplotlib."""
-    package = importlib.util.find_spec("matplotlib")
-    path = Path(package.origin).parent / "mpl-data/fonts/ttf" / name
+    path = matplotlib_fonts() / name
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 

@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -96,7 +97,8 @@ class Progress:
 
     def __init__(self, stage: str, first: int, steps: int, every: int = 25):
         self.stage, self.first, self.steps, self.every = stage, first, steps, every
-        self.begin, self.sums, self.count = time.monotonic(), {}, 0
+        self.begin, self.count = time.monotonic(), 0
+        self.sums: dict[str, list[float]] = {}
 
     def add(self, step: int, rate: float, values: dict[str, float]) -> None:
         """Count one step's values and print their means when it is time."""
@@ -123,7 +125,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
         self.encoder = FastEncoder(recipe.family)
-        self.model = build_model(recipe.family, recipe.architecture, recipe.seed).to(device).train()
+        model: Any = build_model(recipe.family, recipe.architecture, recipe.seed)
+        self.model = model.to(device).train()
         if start is not None:
             known = type(self.model).from_pretrained(start, dtype=torch.float32)
             self.model.load_state_dict(known.state_dict())

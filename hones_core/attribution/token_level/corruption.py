@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +88,8 @@ def swapped_images(instances: Sequence[Instance]) -> dict[str, Instance]:
 
 def mean_image_embedding(evaluator: Evaluator, instances: Sequence[Instance]) -> Tensor:
     """Mean embedding [d] over the image tokens of all instances."""
-    total, count = 0.0, 0
+    total: Any = 0.0  # a tensor from the first chunk on
+    count = 0
     for chunk in evaluator.prompt_chunks(instances):
         batch = evaluator.encode(chunk)
         embeddings = batch.embeddings[batch.input_ids == evaluator.adapter.image_token]

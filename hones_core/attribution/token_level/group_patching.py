@@ -91,10 +91,11 @@ def group_effects(
     for rows in all_rows.split(rows_at_once):
         owner = rows // n
         there = rows.to(corrupted.device)
-        change = ChangedActivations(
-            layer,
-            lambda z, rows=there: patch(z, corrupted[rows // n], patched[rows % n]),
-        )
+
+        def patching(z: Tensor, rows: Tensor = there) -> Tensor:
+            return patch(z, corrupted[rows // n], patched[rows % n])
+
+        change = ChangedActivations(layer, patching)
         with applied(adapter, change):
             found = adapter.logits(last.hidden(owner))
         own = targets[owner.to(targets.device), None]

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ class LastPosition:
     def hidden(self, rows: Tensor) -> Tensor:
         """The final hidden states [R, d] of the given rows of the batch; rows may repeat."""
         cache = copy.deepcopy(self.cache)
-        for layer in cache.layers:  # each on its own device
+        layers: list[Any] = cache.layers
+        for layer in layers:  # each on its own device
             layer.batch_select_indices(rows.to(layer.keys.device))
         batch = replace(
             self.last,
@@ -104,6 +106,6 @@ def recorded_inputs(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
         yield records
 
 
-def inverse_rms(norm: nn.Module, hidden: Tensor) -> Tensor:
+def inverse_rms(norm: Any, hidden: Tensor) -> Tensor:
     """1 / sqrt(mean(h^2) + eps) of the final norm for hidden [B, d], in float32: [B, 1]."""
     return torch.rsqrt(hidden.float().square().mean(-1, keepdim=True) + norm.variance_epsilon)

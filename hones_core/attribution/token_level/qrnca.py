@@ -88,7 +88,11 @@ def integrated_gradients(
     gradients = torch.zeros_like(z)
     for rows, alpha in zip(owner.split(rows_at_once), alphas.split(rows_at_once), strict=True):
         point = (alpha[:, None] * z[rows]).to(adapter.dtype).requires_grad_()
-        change = ChangedActivations(layer, lambda _, point=point: point[:, None])
+
+        def shifted(_z: Tensor, point: Tensor = point) -> Tensor:
+            return point[:, None]
+
+        change = ChangedActivations(layer, shifted)
         with torch.enable_grad(), applied(adapter, change):
             logits = adapter.logits(last.hidden(rows))
             wanted = targets[rows.to(targets.device), None]
