@@ -5,6 +5,7 @@
 Needs root on Debian or a relative. Installs slurm-wlm and munge with apt where they are missing and
 leaves them installed. All else goes at the end, after failures too: daemons, jobs, configuration,
 devices. Where a SLURM is set up already nothing is touched. No systemd, no network but 127.0.0.1.
+Where there can be no SLURM the command runs as well, and its tests skip with the reason.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 PACKAGES = ("slurm-wlm", "munge")
 PARTITION, FEATURE, RUNTIME_LIMIT = "v100", "v100-32g", 10080  # minutes
 SECONDS_TO_START = 60  # of each daemon
+UP, MISSING = "HONES_SLURM_IS_UP", "HONES_SLURM_IS_MISSING"  # in the command's environment
 
 # 8 cores and 256 GB are claimed, not had: jobs ask for what real ones ask for.
 # The partition that the tests name is not the default one, or its name would prove nothing.
@@ -236,13 +238,20 @@ def single_node() -> Iterator[float]:
 
 
 def main(command: list[str]) -> int:
+    begin = time.monotonic()
     try:
         with single_node() as seconds:
-            print(f"SLURM is up after {seconds:.1f} s", flush=True)
-            return subprocess.run(command, check=False).returncode
+            status = subprocess.run(command, env={**os.environ, UP: "1"}, check=False).returncode
+            jobs = say(["squeue", "--noheader", "--states=all"]).stdout.splitlines()
     except NoSlurm as reason:
-        print(f"no SLURM here: {reason}", file=sys.stderr)
-        return 1
+        told = f"\n{'#' * 80}\n# NOTHING IS TESTED ON A REAL SLURM HERE: {reason}\n{'#' * 80}\n"
+        print(told, flush=True)
+        status = subprocess.run(command, env={**os.environ, MISSING: str(reason)}).returncode
+        print(told, flush=True)
+        return status
+    minutes = (time.monotonic() - begin) / 60
+    print(f"SLURM: up after {seconds:.1f} s, {len(jobs)} jobs, {minutes:.1f} minutes in all")
+    return status
 
 
 if __name__ == "__main__":
