@@ -1,12 +1,15 @@
 """Snakemake submitting through profiles/slurm, and what SLURM says of its jobs."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from single_node import FEATURE, MISSING, PARTITION, UP
@@ -41,6 +44,8 @@ def set_up_profile(project: Path) -> None:
 class Run:
     """A Snakemake in the background; what it says goes to a file of the project."""
 
+    started: ClassVar[list["Run"]] = []
+
     def __init__(self, project: Path, *arguments: str):
         self.log = project / f"run-{len(list(project.glob('run-*.log')))}.log"
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
@@ -54,6 +59,7 @@ class Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append(self)
 
     def said(self) -> str:
         return self.log.read_text()
@@ -101,6 +107,14 @@ class SlurmRun(Run):
 
         self.wait_for(f"a job of {rule} that is {state}", in_state)
         return in_state()[0]
+
+
+def stop_runs() -> None:
+    """Kill what a failed test has left, with its children; its jobs go with SLURM."""
+    for run in Run.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()
 
 
 def all_jobs() -> list[dict[str, str]]:

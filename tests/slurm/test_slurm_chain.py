@@ -1,14 +1,10 @@
 """The workflow's own rules on a real SLURM, killed on the way: what jobs ask for and make."""
 
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent.parent))  # where the support modules are
-sys.path.append(str(Path(__file__).parent))
 from chain_support import small_run
 from single_node import FEATURE, PARTITION
 from slurm_support import (
@@ -17,7 +13,6 @@ from slurm_support import (
     all_jobs,
     command,
     memory_mb,
-    need_slurm,
     rule_of,
     set_up_profile,
 )
@@ -61,13 +56,10 @@ TIME_LIMITS = {
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     """The same without SLURM, on one core, beside the chain."""
-    need_slurm()
     project = copy_project(tmp_path_factory.mktemp("local"))
     config = write_config(project, "small.yaml", CONFIG)
     run = Run(project, TABLE, "--cores", "1", "--configfile", config)
-    yield SimpleNamespace(project=project, run=run)
-    run.process.kill()
-    run.process.wait()
+    return SimpleNamespace(project=project, run=run)
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,11 @@ The workflow is tiny, its rules bear names of the real one's, and the profiles a
 
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent.parent))  # where the support modules are
-sys.path.append(str(Path(__file__).parent))
-from slurm_support import SlurmRun, command, memory_mb, need_slurm, set_up_profile
+from slurm_support import SlurmRun, command, memory_mb, set_up_profile
 from workflow_support import ROOT
-
-pytestmark = pytest.mark.usefixtures("slurm")
 
 SNAKEFILE = """
 rule all:
@@ -44,13 +38,7 @@ rule rank_heads:
         "touch {{output}}"
 """
 FAIL_ONCE = "test -e {0}.tried || {{{{ touch {0}.tried; exit 1; }}}}"
-WAIT = "while [ ! -e go ]; do sleep 0.2; done"
-"""A job that waits for the test."""
-
-
-@pytest.fixture(scope="module")
-def slurm():
-    need_slurm()
+WAIT = "while [ ! -e go ]; do sleep 0.2; done"  # for the test
 
 
 @pytest.fixture
