@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -238,6 +239,7 @@ def single_node() -> Iterator[float]:
 
 
 def main(command: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is taken away again
     begin = time.monotonic()
     try:
         with single_node() as seconds:

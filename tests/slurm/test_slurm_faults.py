@@ -113,12 +113,10 @@ def test_a_drained_node_finishes_its_job_and_the_run_waits_for_the_next(workflow
         command("scontrol", "update", f"nodename={node}", "state=drain", "reason=a test")
         (project / "go").touch()
         pending = run.wait_for_job("rank_heads", "PENDING")
-        run.wait_for(
-            "SLURM's reason",
-            lambda: (
-                "DRAINED" in command("squeue", "--noheader", "-j", pending["JobId"], "-o", "%R")
-            ),
-        )
+        # SLURM words it in two ways, by what else is in the queue
+        reasons = ("DRAINED", f"UnavailableNodes:{node}")
+        show = ("squeue", "--noheader", "-o", "%R", "-j", pending["JobId"])
+        run.wait_for("SLURM's reason", lambda: any(one in command(*show) for one in reasons))
         assert [one["JobState"] for one in run.jobs_of("predict_base")] == ["COMPLETED"]
     finally:
         command("scontrol", "update", f"nodename={node}", "state=resume")
