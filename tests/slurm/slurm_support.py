@@ -91,6 +91,15 @@ class SlurmRun(Run):
     def jobs_of(self, rule: str) -> list[dict[str, str]]:
         return [one for one in self.jobs() if rule_of(one) == rule]
 
+    def states(self, rule: str | None = None) -> list[str]:
+        """The states of all jobs or of a rule's, once SLURM has cleaned up after each."""
+        while True:
+            jobs = self.jobs() if rule is None else self.jobs_of(rule)
+            states = [one["JobState"] for one in jobs]
+            if "COMPLETING" not in states:
+                return states
+            time.sleep(0.5)
+
     def wait_for(self, what: str, happened: Callable[[], object]) -> None:
         """Wait until something has happened while the run goes on."""
         deadline = time.monotonic() + SECONDS

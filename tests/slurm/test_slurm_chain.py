@@ -117,7 +117,7 @@ def test_resuming_runs_only_what_was_not_finished(chain):
     again = [rule_of(one) for one in chain.resumed.jobs()]
     assert sorted({"draw_toy_scenes", "build_records", "build_instances"} & set(again)) == []
     assert again.count("measure_head_effects") == 2 and again.count("tabulate_masking") == 1
-    assert {one["JobState"] for one in chain.resumed.jobs()} == {"COMPLETED"}
+    assert set(chain.resumed.states()) == {"COMPLETED"}
     dry = snakemake(chain.project, "--cores", "1", "--dry-run", *chain.arguments)
     assert "Nothing to be done" in dry.stdout + dry.stderr
 

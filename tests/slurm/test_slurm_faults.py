@@ -59,15 +59,16 @@ def test_a_job_that_fails_is_a_new_job_with_more_memory_and_time(workflow):
     run = SlurmRun(project)
     run.succeed()
     base, heads = run.jobs_of("predict_base"), run.jobs_of("measure_head_effects")
+    assert run.states("predict_base") == ["FAILED", "COMPLETED"]
+    assert run.states("measure_head_effects") == ["FAILED", "COMPLETED"]
     for jobs in (base, heads):
-        assert [one["JobState"] for one in jobs] == ["FAILED", "COMPLETED"]
         assert [memory_mb(one) for one in jobs] == [32000, 64000]
         assert len({one["JobId"] for one in jobs}) == 2
         assert not any("ArrayJobId" in one for one in jobs)
     assert [one["TimeLimit"] for one in base] == ["12:00:00", "1-00:00:00"]
     # never more than the partition allows, or the second attempt would be refused
     assert [one["TimeLimit"] for one in heads] == ["7-00:00:00", "7-00:00:00"]
-    assert [one["JobState"] for one in run.jobs_of("rank_heads")] == ["COMPLETED"]
+    assert run.states("rank_heads") == ["COMPLETED"]
 
 
 def test_a_cancelled_job_is_submitted_again(workflow):
@@ -78,7 +79,7 @@ def test_a_cancelled_job_is_submitted_again(workflow):
     run.wait_for("a second job", lambda: len(run.jobs_of("predict_base")) == 2)
     (project / "go").touch()
     run.succeed()
-    assert [one["JobState"] for one in run.jobs()] == ["CANCELLED", "COMPLETED"]
+    assert run.states() == ["CANCELLED", "COMPLETED"]
 
 
 def test_the_quick_profile_asks_for_less_time_and_ends_where_a_job_is_cancelled(workflow):
@@ -99,7 +100,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(workflow):
     run.wait_for("the job's command", (project / "started").exists)
     run.process.send_signal(signal.SIGINT)
     assert run.end() != 0
-    assert [one["JobState"] for one in run.jobs()] == ["CANCELLED"]
+    assert run.states() == ["CANCELLED"]
     (project / "go").touch()
     SlurmRun(project, "base").succeed()
     assert (project / "base").exists()
@@ -117,8 +118,8 @@ def test_a_drained_node_finishes_its_job_and_the_run_waits_for_the_next(workflow
         reasons = ("DRAINED", f"UnavailableNodes:{node}")
         show = ("squeue", "--noheader", "-o", "%R", "-j", pending["JobId"])
         run.wait_for("SLURM's reason", lambda: any(one in command(*show) for one in reasons))
-        assert [one["JobState"] for one in run.jobs_of("predict_base")] == ["COMPLETED"]
+        assert run.states("predict_base") == ["COMPLETED"]
     finally:
         command("scontrol", "update", f"nodename={node}", "state=resume")
     run.succeed()
-    assert [one["JobState"] for one in run.jobs()] == ["COMPLETED", "COMPLETED"]
+    assert run.states() == ["COMPLETED", "COMPLETED"]
