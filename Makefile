@@ -2,6 +2,7 @@
 #                (make results QUIET=1: only errors and the summary at the end)
 # make test      set up and run the tests                 make lint   style and type checks
 # make test-long the tests of many minutes
+# make test-slurm  a real SLURM for the time of its tests: as root on Debian, installs slurm-wlm
 # make env REQUIREMENTS=envs/requirements-v100.txt    the same with torch for V100 (or -cpu)
 
 VENV := .venv
@@ -9,16 +10,20 @@ REQUIREMENTS := envs/requirements.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: results test test-long env lint lock docs
+.PHONY: results test test-long test-slurm env lint lock docs
 
 results: env
 	$(if $(QUIET),HONES_QUIET=1) $(BIN)/snakemake --cores all --quiet $(if $(QUIET),all,rules host)
 
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/long --ignore tests/slurm
 
 test-long: env
 	$(BIN)/python -m pytest -n 2 tests/long
+
+test-slurm: env
+	$(BIN)/python tests/slurm/single_node.py \
+		$(BIN)/python -m pytest -n 2 --dist loadfile -rs tests/slurm
 
 env: $(READY)
 

@@ -16,6 +16,23 @@ wildcard_constraints:
     ood_set="|".join(OOD_SETS),
 
 
+# With `profiles/slurm` these run where Snakemake runs: the download, since nodes have no internet,
+# and what takes seconds and little memory, which would cost more in the queue.
+localrules:
+    download_coco,
+    build_splits,
+    gather_ocr_images,
+    gather_text_erased_images,
+    plot_agreement,
+    plot_group_drop,
+    plot_group_sizes,
+    plot_head_budget,
+    plot_head_scores,
+    plot_logit_lens,
+    plot_ratio_drop,
+    plot_selectivity,
+
+
 include: "rules/toy.smk"
 include: "rules/benchmark.smk"
 include: "rules/images.smk"

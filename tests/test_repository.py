@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
 from hones_core.fingerprint import code_digest
 
@@ -87,19 +86,6 @@ def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
     scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
     assert scripts - rules == {"__init__", "step", "model_step", "table_step", "task_jobs"}
     assert rules - scripts == set()
-
-
-def test_every_rule_that_runs_a_model_asks_slurm_for_a_gpu():
-    rules = {}
-    for path in (ROOT / "rules").glob("*.smk"):
-        parts = re.split(r"^\s*rule (\w+):$", path.read_text(), flags=re.M)
-        rules |= dict(zip(parts[1::2], parts[2::2], strict=True))
-    with_model = {
-        name for name, text in rules.items() if re.search(r"^\s+model_files,$", text, re.M)
-    }
-    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
-    asked = {name for name, given in profile["set-resources"].items() if "gpu:" in given["gres"]}
-    assert asked == {"preflight"} | with_model - {"predict_toy_check"}  # the toy's check needs none
 
 
 def test_links_in_the_documents_lead_somewhere():

@@ -1,0 +1,84 @@
+"""The script that starts a SLURM for tests/slurm disturbs no other and says why it refuses."""
+
+import sys
+
+import pytest
+from workflow_support import ROOT
+
+sys.path.append(str(ROOT / "tests" / "slurm"))
+import single_node
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A bare machine of which this is root: its configuration and state are below tmp_path."""
+    monkeypatch.setattr(single_node, "CONFIG", tmp_path / "etc")
+    monkeypatch.setattr(single_node, "STATE", tmp_path / "run")
+    monkeypatch.setattr(single_node.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(single_node, "foreign_daemons", list)
+    for name in ("SLURM_CONF", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("etc", "run"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def refused() -> str:
+    """Why no SLURM is started; nothing may be run to find out."""
+    with pytest.raises(single_node.NoSlurm) as refusal, single_node.single_node():
+        pytest.fail("a SLURM was started")
+    return str(refusal.value)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_run(monkeypatch):
+    def run(*arguments, **options):
+        pytest.fail(f"started {arguments}")
+
+    monkeypatch.setattr(single_node.subprocess, "run", run)
+    monkeypatch.setattr(single_node.subprocess, "Popen", run)
+
+
+@pytest.mark.parametrize("name", single_node.FILES)
+def test_a_configuration_of_somebody_else_is_left_alone(machine, name):
+    theirs = machine / "etc" / name
+    theirs.write_text("ClusterName=theirs\n")
+    assert str(theirs) in refused()
+    single_node.remove_files()
+    assert theirs.read_text() == "ClusterName=theirs\n"
+
+
+def test_what_a_killed_run_left_behind_is_no_obstacle_and_goes(machine):
+    ours = machine / "etc" / "slurm.conf"
+    ours.write_text(single_node.MARK + "ClusterName=hones\n")
+    (machine / "run" / "munge.key").write_bytes(b"secret")
+    single_node.check_machine()
+    single_node.remove_files()
+    assert not ours.exists() and not (machine / "run").exists()
+
+
+def test_a_running_slurm_is_left_alone(machine, monkeypatch):
+    monkeypatch.setattr(single_node, "foreign_daemons", lambda: ["slurmd"])
+    assert "a SLURM runs here already: slurmd" in refused()
+
+
+def test_inside_a_job_of_a_cluster_none_is_started(machine, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert "belongs to a SLURM already" in refused()
+
+
+def test_others_than_root_are_told(machine, monkeypatch):
+    monkeypatch.setattr(single_node.os, "geteuid", lambda: 1000)
+    assert "root" in refused()
+
+
+def test_without_packages_and_apt_the_packages_are_named(machine, monkeypatch):
+    monkeypatch.setattr(single_node.shutil, "which", lambda name: None)
+    assert "slurm-wlm, munge are not installed" in refused()
+
+
+def test_two_at_a_time_are_refused(machine, monkeypatch):
+    monkeypatch.setattr(single_node, "install", lambda: None)
+    with (machine / "run.lock").open("w") as lock:
+        single_node.fcntl.flock(lock, single_node.fcntl.LOCK_EX)
+        assert "another run" in refused()
