@@ -24,7 +24,7 @@ from hones_core.tasks.instances import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
 
 try:
-    SETTINGS = load_settings(config)
+    SETTINGS = load_settings(config, workflow.configfiles)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
 

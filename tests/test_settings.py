@@ -48,7 +48,7 @@ def test_the_default_configuration_is_valid(config):
         (["heads"], "screening", {"rule": "halving", "z": 3}, "'successive_elimination'"),
         (["logit_lens"], "norm", "final", r"logit_lens.norm: .*'frozen'"),
         (["logit_lens"], "samples", {"vqas": ["vqa/1"]}, r"logit_lens.samples.vqas.*'vqa'"),
-        (["logit_lens"], "samples", {"vqa": "vqa/1"}, r"logit_lens.samples.vqa: .*tuple"),
+        (["logit_lens"], "samples", {"vqa": "vqa/1"}, r"logit_lens.samples.vqa: .*list"),
         (["steering"], "bank", "best", r"steering.bank: .*'dominant_group'"),
         (["steering"], "bank_sizes", [128, 128], r"steering.bank_sizes: .*listed twice"),
         (["steering"], "kl_weights", [], r"steering.kl_weights: .*at least 1 item"),
