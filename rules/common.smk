@@ -12,21 +12,34 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(search_path), TOKENIZERS_PARALLELISM="false"
 )
 
-from hones_core.fingerprint import code_digest, versions
-from hones_core.ranker_catalogue import (
-    TOKEN_LEVEL,
-    applicable,
-    artifacts_for,
-    compares_tasks,
-)
-from hones_core.settings import SettingsError, load_settings, plain
-from hones_core.tasks.instances import TASK_NAMES
-from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
-
 try:
-    SETTINGS = load_settings(config, workflow.configfiles)
+    from hones_core.atomic import unusable_folder
+    from hones_core.fingerprint import code_digest, versions
+    from hones_core.ranker_catalogue import (
+        TOKEN_LEVEL,
+        applicable,
+        artifacts_for,
+        compares_tasks,
+    )
+    from hones_core.settings import SettingsError, load_settings, plain
+    from hones_core.tasks.instances import TASK_NAMES
+    from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error} in {sys.executable}: run `make env` and then .venv/bin/snakemake, "
+        "or install envs/requirements.txt there"
+    ) from None
+
+# Files of the command line are laid over the Snakefile's, but Snakemake lists them first.
+CONFIG_FILES = sorted(
+    workflow.configfiles, key=lambda file: file in workflow.overwrite_configfiles
+)
+try:
+    SETTINGS = load_settings(config, CONFIG_FILES)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
+if unusable_folder("results"):
+    raise WorkflowError(unusable_folder("results"))
 
 RUN = f"results/{SETTINGS.run_name}"
 TASKS = list(SETTINGS.tasks)
