@@ -110,6 +110,8 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
     Raises ArtifactError that names the file and the rule to run again.
     """
     remedy = f"run again: snakemake --forcerun {schema.rule}"
+    if Path(path).is_dir():  # pyarrow would read all parquet files in it as one table
+        raise ArtifactError(f"{path} is a folder, not a parquet file; remove it and {remedy}")
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
@@ -117,7 +119,7 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(f"{path} is not a readable parquet file ({error}); {remedy}") from error
     found = _identity(table)
-    if found != (schema.name, schema.version):
+    if found != (schema.name, str(schema.version)):
         raise ArtifactError(
             f"{path} holds {found[0]} version {found[1]}, "
             f"but {schema.name} version {schema.version} is expected; {remedy}"
@@ -135,10 +137,11 @@ def provenance(path: str | Path) -> dict[str, Any]:
     return json.loads(metadata.get(b"hones_provenance", b"{}"))
 
 
-def _identity(table: pa.Table) -> tuple[str, int]:
+def _identity(table: pa.Table) -> tuple[str, str]:
     metadata = table.schema.metadata or {}
-    name = metadata.get(b"hones_schema", b"no HONES artifact").decode()
-    return name, int(metadata.get(b"hones_schema_version", b"0"))
+    marks = (b"hones_schema", b"no HONES artifact"), (b"hones_schema_version", b"0")
+    name, version = (metadata.get(*mark).decode(errors="replace") for mark in marks)
+    return name, version
 
 
 def _checked_table(frame: pd.DataFrame, schema: Schema) -> pa.Table:

@@ -1,19 +1,25 @@
-"""The configuration: all is refused before any job starts."""
+"""The configuration: all is refused before any job starts.
+
+Single values are shown to the planner, which reads the configuration as Snakemake does and needs a
+tenth of the time; what hangs on files and sections is a dry run.
+"""
 
 from case import Catalogue
 from commands import dry_run, tool
+from study import OVERLAY
 
 from hones_core.engine import plan
 
 CONFIG = Catalogue("config")
 FILES = "config.yaml + "  # the error names the files that were read
+PLAN = tool(plan.main, "--config", OVERLAY, "mine.yaml")
 TINY = {"name": "tiny", "path": "model", "revision": None, "family": "llava"}
 TINY |= {"dtype": "float32", "device": "cpu", "batch_size": 4, "top_heads": 2, "compare_with": None}
 
 
-def laid_over(name: str, values: dict | str | bytes, *says: str) -> None:
+def laid_over(name: str, values: dict | str | bytes, *says: str, command=PLAN) -> None:
     """A case of a file that the user lays over the configuration."""
-    CONFIG.add(name, dry_run(), lambda study: study.overlay(values), *says)
+    CONFIG.add(name, command, lambda study: study.overlay(values), *says)
 
 
 def model(**values) -> dict:
@@ -26,6 +32,7 @@ laid_over(
     FILES,
     "mine.yaml",
     "masking.top_ration: unknown key; did you mean 'top_ratio'?",
+    command=dry_run(),
 )
 laid_over("unknown section", {"maskin": {"top_ratio": 0.02}}, "maskin: unknown key", "'masking'")
 laid_over(
@@ -53,10 +60,26 @@ laid_over(
     "steering: {learning_rate: .inf}",
     "steering.learning_rate: Input should be a finite number (given: inf)",
 )
-laid_over("a value in place of a section", {"masking": 3}, "masking: Input should be a section")
-laid_over("an emptied section", "masking:\n", "masking: Input should be a section", "given: None")
+laid_over(
+    "a value in place of a section",
+    {"masking": 3},
+    "masking: Input should be a section",
+    command=dry_run(),
+)
+laid_over(
+    "an emptied section",
+    "masking:\n",
+    "masking: Input should be a section",
+    "given: None",
+    command=dry_run(),
+)
 laid_over("a text in place of a list", {"tasks": "vqa"}, "tasks: Input should be a list")
-laid_over("no models", {"models": []}, "models: List should have at least 1 item, not 0")
+laid_over(
+    "no models",
+    {"models": []},
+    "models: List should have at least 1 item, not 0",
+    command=dry_run(),
+)
 laid_over("models missing", {"models": None}, "models: Input should be a list (given: None)")
 laid_over(
     "a model without path",
@@ -65,7 +88,11 @@ laid_over(
     "models.0.family: Field required",
 )
 laid_over(
-    "two models of one name", {"models": [TINY, TINY]}, "two models have the same name", "'tiny'"
+    "two models of one name",
+    {"models": [TINY, TINY]},
+    "two models have the same name",
+    "'tiny'",
+    command=dry_run(),
 )
 laid_over("unknown family", model(family="blip"), "models.0.family: Input should be 'llava'")
 laid_over("unknown device", model(device="gpu"), "models.0.device: a device is auto, cpu, cuda")
@@ -82,7 +109,12 @@ laid_over(
     "leave min_pixels and max_pixels out",
 )
 laid_over("a path that is empty", {"data": {"captions": ""}}, "data.captions: String should match")
-laid_over("a run name that leaves results/", {"run_name": ".."}, "run_name: String should match")
+laid_over(
+    "a run name that leaves results/",
+    {"run_name": ".."},
+    "run_name: String should match",
+    command=dry_run(),
+)
 laid_over("a seed that no generator takes", {"seed": 2**40}, "seed: Input should be less than")
 laid_over("a negative seed", {"seed": -1}, "seed: Input should be greater than or equal to 0")
 laid_over(
@@ -95,6 +127,7 @@ laid_over(
     "rankers without the one that makes the groups",
     {"neurons": {"rankers": ["ma", "random"]}},
     "neurons.rankers: hones is missing, whose neurons make the groups; add it",
+    command=dry_run(),
 )
 laid_over(
     "a model's rankers without the one that makes the groups",
@@ -108,12 +141,14 @@ laid_over(
     "seed: 1\nmasking: {shards: 1}\nseed: 2\n",
     "mine.yaml: seed stands in lines 1 and 3",
     "keep one of them",
+    command=dry_run(),
 )
 laid_over(
     "more samples than images",
     {"heads": {"samples": {"vqa": 96}}},
     "heads.samples.vqa: 96 are asked for, but benchmark.splits.discovery is 4",
     "lower the one or raise the other",
+    command=dry_run(),
 )
 laid_over(
     "more samples than queries",
@@ -125,6 +160,7 @@ laid_over(
     "shards of a job that takes all tasks",
     {"heads": {"shards": 2}},
     "heads.shards divides a task's job: set jobs to per_task with it",
+    command=dry_run(),
 )
 laid_over(
     "screening with joint tasks",
@@ -141,15 +177,34 @@ laid_over(
     {"data": {"toy_scenes": {"n_images": 4, "seed": 0}}},
     "data: generated scenes would be written over data",
     "set toy_scenes to null",
+    command=dry_run(),
 )
-laid_over("a key that is no text", "3: 4\n", "3: Keys should be strings (given: 3)")
-# The next ones are Snakemake's own, before it reads the workflow; it does not name the file.
-laid_over("not YAML", "masking:\n  top_ratio: [0.1\n", "Config file is not valid JSON or YAML")
 laid_over(
-    "no keys at top level", "- vqa\n- ocr\n", "must be given as JSON or YAML with keys at top"
+    "a key that is no text", "3: 4\n", "3: Keys should be strings (given: 3)", command=dry_run()
 )
-laid_over("an empty file", "", "must be given as JSON or YAML with keys at top level")
-laid_over("not UTF-8", b"seed: 1 # \xff\n", "UnicodeDecodeError", "can't decode byte 0xff")
+# The next ones are Snakemake's own, before it reads the workflow; it does not name the file.
+laid_over(
+    "not YAML",
+    "masking:\n  top_ratio: [0.1\n",
+    "Config file is not valid JSON or YAML",
+    command=dry_run(),
+)
+laid_over(
+    "no keys at top level",
+    "- vqa\n- ocr\n",
+    "must be given as JSON or YAML with keys at top",
+    command=dry_run(),
+)
+laid_over(
+    "an empty file", "", "must be given as JSON or YAML with keys at top level", command=dry_run()
+)
+laid_over(
+    "not UTF-8",
+    b"seed: 1 # \xff\n",
+    "UnicodeDecodeError",
+    "can't decode byte 0xff",
+    command=dry_run(),
+)
 
 
 @CONFIG.case("a Python object in YAML", dry_run(), "Config file is not valid JSON or YAML")

@@ -270,20 +270,6 @@ def _empty_captions(study):
     study.path(f"{RUN}/benchmark/records.parquet").unlink()
 
 
-@DATA.case(
-    "a file cut off, in a whole run",
-    workflow(f"{RUN}/benchmark/records.parquet"),
-    "Error in rule build_records",
-    f"build_records stopped: data/annotations/{CAPTIONS}: file: is not valid JSON",
-    DOWNLOAD,
-    not_kept=REMADE,
-)
-def _cut_off(study):
-    path = study.annotations("captions")
-    path.write_bytes(path.read_bytes()[:-9])
-    study.path(f"{RUN}/benchmark/records.parquet").unlink()
-
-
 # --- images ---------------------------------------------------------------------------------------
 
 
@@ -356,17 +342,6 @@ def _other_splits(study):
 def _images_missing(study):
     for number in range(1, N_IMAGES + 1):
         study.image(number).unlink()
-
-
-@DATA.case(
-    "an image missing, in a whole run",
-    workflow("check_data"),
-    "7; 1 are missing, such as COCO_train2014_000000000001.jpg",
-    "check_data stopped: 1 problems with the data: image_folder; see the table above",
-    not_kept=("data_check.csv", "data_check.md", "data_check.parquet"),
-)
-def _image_missing(study):
-    study.image().unlink()
 
 
 # --- other data sets ------------------------------------------------------------------------------

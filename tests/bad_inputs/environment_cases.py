@@ -65,13 +65,13 @@ found("an artifact of zeros", _bytes(lambda b: bytes(len(b))), "is not a readabl
 found("a bit turned over", _bytes(_flip), "is not a readable parquet file")
 found("a parquet file of another program", _foreign, "holds no HONES artifact")
 found("an artifact of an older version", _metadata(hones_schema_version="0"), "records version 0")
-found("an artifact without a version", _metadata(hones_schema_version="new"), "version")
+found("an artifact without a version", _metadata(hones_schema_version="new"), "records version new")
 found("another artifact in its place", _metadata(hones_schema="splits"), "holds splits version 1")
 found("an artifact of fewer columns", _fewer_columns, "has columns")
 found(
     "a folder in place of an artifact",
     lambda study: (study.path(RECORDS).unlink(), study.path(RECORDS).mkdir()),
-    "is not a readable parquet file",
+    "is a folder, not a parquet file; remove it",
 )
 
 

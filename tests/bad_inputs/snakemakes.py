@@ -4,6 +4,7 @@ Importing Snakemake takes longer than a dry run that stops at the configuration.
 once, and each request is a fork of that process, with arguments, output and exit status of its own.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -12,15 +13,18 @@ import traceback
 from importlib import metadata
 from pathlib import Path
 
-import pydantic  # noqa: F401 - the workflow's own; not to be imported by each fork
 import snakemake.cli
-import yaml  # noqa: F401
+
+# What every run imports, so that no fork has to.
+for name in ("pydantic", "smart_open", "yaml", "yte"):
+    importlib.import_module(name)
 
 AT_ONCE = 2
 
 
 def answers(requests: list[dict]) -> list[dict]:
     """{"status", "said"} of `snakemake` with each request's "arguments" in its "folder"."""
+    snakemake.cli.get_argument_parser()  # finds the plugins
     statuses: dict[int, int] = {}
     running: dict[int, int] = {}
     with tempfile.TemporaryDirectory() as folder:
