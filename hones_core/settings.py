@@ -633,7 +633,7 @@ def json_schema() -> str:
 
 
 def _explain(problem: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "config"
+    where = ".".join(_named(part) for part in problem["loc"]) or "config"
     if problem["type"] != "extra_forbidden":
         # Of a whole section, the message says which of its values are meant.
         silent = problem["type"] == "missing" or isinstance(problem["input"], dict | BaseModel)
@@ -645,6 +645,12 @@ def _explain(problem: dict[str, Any]) -> str:
     known = _known_keys(problem["loc"][:-1])
     close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.0)
     return f"{where}: unknown key; did you mean {close[0]!r}?"
+
+
+def _named(part: str | int) -> str:
+    """A key or index for a message on one line."""
+    text = str(part)
+    return text if text.isprintable() and len(text) < 100 else _SHORT.repr(text)
 
 
 def _known_keys(location: tuple) -> list[str]:
