@@ -12,6 +12,7 @@ from chain_support import (
     small_run,
 )
 from documents_support import python_of, run_python
+from security_support import pickles_in
 from workflow_support import copy_project, snakemake, succeed, write_config
 
 from hones_core import artifacts
@@ -92,6 +93,11 @@ def test_the_report_shows_this_run_and_loads_nothing(results):
     assert not re.search(r"""(src|href)=["'](?!#|data:|neurons/)""", page)
     for name in re.findall(r'href="(neurons/[^"]+)"', page):
         assert (results.folder / "report" / name).is_file()
+
+
+def test_no_result_is_pickled(results):
+    assert pickles_in(results.folder) == []
+    assert len(list(results.folder.rglob("*.parquet"))) > 50
 
 
 def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):
