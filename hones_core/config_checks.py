@@ -3,16 +3,12 @@
 Both would be found by a job, but after hours: these checks take milliseconds and need no data.
 """
 
-from __future__ import annotations
-
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:  # settings.py imports this module
-    from hones_core.settings import Settings
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -24,12 +20,19 @@ def repeated_keys(files: Sequence[str | Path]) -> list[str]:
     """
     found = []
     for file in map(Path, files):
-        if file.suffix == ".json":
-            continue
-        with file.open(encoding="utf-8") as stream:
-            root = yaml.compose(stream, Loader=_Loader)
-        found += [f"{file}: {problem}" for problem in _repeated(root, "", set())]
+        text = file.read_text(encoding="utf-8")
+        if not _is_json(text):
+            root = yaml.compose(text, Loader=_Loader)
+            found += [f"{file}: {problem}" for problem in _repeated(root, "", set())]
     return found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _repeated(node: yaml.Node | None, where: str, seen: set[int]) -> Iterator[str]:
@@ -41,23 +44,27 @@ def _repeated(node: yaml.Node | None, where: str, seen: set[int]) -> Iterator[st
         for index, item in enumerate(node.value):
             yield from _repeated(item, f"{where}{index}.", seen)
         return
-    lines: dict[object, int] = {}
+    lines: dict[str, int] = {}
     for key, value in node.value:
-        name, line = key.value, key.start_mark.line + 1
-        if isinstance(key, yaml.ScalarNode) and lines.setdefault(name, line) != line:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in lines:
             yield (
                 f"{where}{name} stands in lines {lines[name]} and {line}: the later would hide "
                 "the earlier; keep one of them"
             )
+        lines.setdefault(name, line)
         yield from _repeated(value, f"{where}{name}.", seen)
 
 
-def contradictions(settings: Settings) -> list[str]:
-    """A line for each value that cannot be had together with another one."""
+def contradictions(settings: Any) -> list[str]:
+    """A line for each value that cannot be had together with another one.
+
+    `settings` is a Settings, whose module imports this one.
+    """
     return [*_too_many_samples(settings), *_rankers_without_hones(settings)]
 
 
-def _too_many_samples(settings: Settings) -> Iterator[str]:
+def _too_many_samples(settings: Any) -> Iterator[str]:
     images = settings.benchmark.splits.discovery
     queries = settings.benchmark.retrieval.n_queries.discovery
     for name in ("heads", "neurons"):
@@ -78,7 +85,7 @@ def _too_many_samples(settings: Settings) -> Iterator[str]:
         )
 
 
-def _rankers_without_hones(settings: Settings) -> Iterator[str]:
+def _rankers_without_hones(settings: Any) -> Iterator[str]:
     """Overlap groups, the logit lens and steering are all of HONES' neurons."""
     if "hones" not in settings.neurons.rankers:
         yield "neurons.rankers: hones is missing, whose neurons make the groups; add it"

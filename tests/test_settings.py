@@ -93,6 +93,20 @@ def test_a_missing_key_is_named(config):
         load_settings(config)
 
 
+def test_keys_that_stand_twice_are_found_at_any_depth(config, tmp_path):
+    files = {"mine.yaml": "a: {b: 1, b: 2}\nc:\n- d: 1\n  d: 2\n", "mine.json": '{"a": 1, "a": 2}'}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in files]
+    with pytest.raises(SettingsError) as error:
+        load_settings(config, paths)
+    assert f"({paths[0]} + {paths[1]})" in str(error.value)
+    assert "a.b stands in lines 1 and 1" in str(error.value)
+    assert "c.0.d stands in lines 3 and 4" in str(error.value)
+    (tmp_path / "mine.yaml").write_text("a: &a {b: *a}\n")  # a section that holds itself
+    assert load_settings(config, paths).run_name == "toy"
+
+
 def test_two_models_of_one_name_are_refused(config):
     config["models"] *= 2
     with pytest.raises(SettingsError, match="two models have the same name"):
