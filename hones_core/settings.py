@@ -44,6 +44,7 @@ _WORDS = {
     "valid dictionary or instance of": "section of keys,",
     "valid dictionary": "section of keys",
 }
+LONGEST_LINE = 450  # characters
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 
@@ -641,10 +642,15 @@ def _explain(problem: dict[str, Any]) -> str:
         text = problem["msg"].removeprefix("Value error, ")
         for word, known in _WORDS.items():
             text = text.replace(word, known)
-        return f"{where}: {text}{given}"
+        return _cut(f"{where}: {text}{given}")
     known = _known_keys(problem["loc"][:-1])
     close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.0)
-    return f"{where}: unknown key; did you mean {close[0]!r}?"
+    return _cut(f"{where}: unknown key; did you mean {close[0]!r}?")
+
+
+def _cut(line: str) -> str:
+    """The line, ended where nobody reads on."""
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
 
 
 def _named(part: str | int) -> str:

@@ -187,6 +187,15 @@ case(
 
 
 @MODEL.case(
+    "more heads selected than there are, asked beforehand",
+    script("preflight"),
+    "heads: top_heads is 99, the model has 8 heads. Lower the model's top_heads",
+)
+def _too_many_heads(study):
+    study.overlay(_overlay(study, top_heads=99))
+
+
+@MODEL.case(
     "weights cut off, in a whole run",
     workflow(f"{RUN}/tiny/vqa/base_predictions.parquet"),
     "Error in rule predict_base",
