@@ -70,6 +70,7 @@ def test_refused_by_snakemake(case, outcomes):
     check(case, outcome, before, study.state())
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("case", IN_PROCESS, ids=name_of)
 def test_refused_by_the_job(case, study):
     overlays = case.broken(study) or []
