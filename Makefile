@@ -1,7 +1,7 @@
 # make results   set up and regenerate every result       make env    set up only
 #                (make results QUIET=1: only errors and the summary at the end)
 # make test      set up and run the tests                 make lint   style and type checks
-# make test-long the tests of many minutes
+# make test-long the tests of many minutes                make audit  known vulnerabilities
 # make test-slurm  a real SLURM for the time of its tests: as root on Debian, installs slurm-wlm
 # make env REQUIREMENTS=envs/requirements-v100.txt    the same with torch for V100 (or -cpu)
 
@@ -9,8 +9,10 @@ VENV := .venv
 REQUIREMENTS := envs/requirements.txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AUDIT := .venv-audit
+PIP_AUDIT := pip-audit==2.10.1
 
-.PHONY: results test test-long test-slurm env lint lock docs
+.PHONY: results test test-long test-slurm env lint audit lock docs
 
 results: env
 	$(if $(QUIET),HONES_QUIET=1) $(BIN)/snakemake --cores all --quiet $(if $(QUIET),all,rules host)
@@ -38,6 +40,13 @@ lint: env
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+
+# In an environment of its own, so that the lock does not hold what only the audit needs.
+audit:
+	sh envs/make_venv.sh $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --disable-pip-version-check -q $(PIP_AUDIT) \
+		|| { echo "NOT AUDITED: $(PIP_AUDIT) cannot be installed here" >&2; exit 2; }
+	$(AUDIT)/bin/python envs/audit.py
 
 # The full lock, from the environment that `make env` and the tests have proved, and all files that
 # are made from it. Needs a CPU build of torch: GPU builds bring packages that CPUs cannot use.

@@ -122,6 +122,8 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
     Raises ArtifactError that names the file and the rule to run again.
     """
     remedy = f"run again: snakemake --forcerun {schema.rule}"
+    if Path(path).is_dir():  # pyarrow would read all parquet files in it as one table
+        raise ArtifactError(f"{path} is a folder, not a parquet file; remove it and {remedy}")
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
@@ -136,7 +138,7 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
         said = " ".join(str(error).split())
         raise ArtifactError(f"{path} is not a readable parquet file ({said}); {remedy}") from error
     found = _identity(table)
-    if found != (schema.name, schema.version):
+    if found != (schema.name, str(schema.version)):
         raise ArtifactError(
             f"{path} holds {found[0]} version {found[1]}, "
             f"but {schema.name} version {schema.version} is expected; {remedy}"
@@ -158,17 +160,20 @@ def provenance(path: str | Path) -> dict[str, Any]:
 
 def _sealed(content: bytes) -> bytes:
     """The file's bytes with the digest of all of them, taken with zeros in its own place."""
-    start, end = _SEAL.search(content).span(1)
+    seal = _SEAL.search(content)
+    assert seal is not None, "the writer puts it there"
+    start, end = seal.span(1)
     digest = hashlib.sha256(content[:start])
     digest.update(_UNSEALED.encode())
     digest.update(content[end:])
     return content[:start] + digest.hexdigest().encode() + content[end:]
 
 
-def _identity(table: pa.Table) -> tuple[str, int]:
+def _identity(table: pa.Table) -> tuple[str, str]:
     metadata = table.schema.metadata or {}
-    name = metadata.get(b"hones_schema", b"no HONES artifact").decode()
-    return name, int(metadata.get(b"hones_schema_version", b"0"))
+    marks = (b"hones_schema", b"no HONES artifact"), (b"hones_schema_version", b"0")
+    name, version = (metadata.get(*mark).decode(errors="replace") for mark in marks)
+    return name, version
 
 
 def _checked_table(frame: pd.DataFrame, schema: Schema) -> pa.Table:

@@ -7,6 +7,7 @@ comments and formatting change nothing, and it is a mapping, so that a dry run n
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
@@ -14,6 +15,10 @@ from pathlib import Path
 
 PACKAGES = ("hones_core", "workflow_scripts")
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class MissingPackageError(Exception):
+    """A package that the workflow needs and that this Python does not have."""
 
 
 def code_digest(
@@ -43,13 +48,22 @@ def imported_modules(path: Path, root: Path = ROOT) -> set[str]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of the packages whose behaviour a step depends on."""
+    """Installed versions of the packages whose behaviour a step depends on.
+
+    Raises MissingPackageError for one that is not installed.
+    """
     return {package: _version(package) for package in sorted(packages)}
 
 
 @cache
 def _version(package: str) -> str:
-    return metadata.version(package)
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        raise MissingPackageError(
+            f"package {package} is not installed in {sys.executable}: run `make env` and then "
+            ".venv/bin/snakemake, or install envs/requirements.txt there"
+        ) from None
 
 
 def _digest(path: Path, root: Path) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -11,7 +11,9 @@ UTILITIES = ("task_metric", "target_logprob", "first_token_prob")
 def check_top_heads(top_k: int, n_heads: int, n_screened: int = 0) -> None:
     """Raise ValueError if `top_k` heads can't be selected of those measured on all samples."""
     if not 0 < top_k <= n_heads:
-        raise ValueError(f"top_heads is {top_k}, but the model has {n_heads} heads")
+        raise ValueError(
+            f"top_heads is {top_k}, but the model has {n_heads} heads; lower the model's top_heads"
+        )
     if top_k > n_heads - n_screened:
         raise ValueError(
             f"top_heads is {top_k}, but screening left only {n_heads - n_screened} heads measured "

@@ -73,6 +73,7 @@ def check_one_model(settings: Settings, model: Model, facts: DeviceFacts) -> lis
     found = check_device(model.name, model.device, model.dtype, facts)
     found += check_checkpoint(model.name, model.family, checkpoint)
     found.append(check_tokenizer(settings, model, checkpoint))
+    found.append(check_heads(settings, model, checkpoint))
     found.append(check_memory(settings, model, checkpoint, facts))
     return [*found, check_behaviour(settings, model, found)]
 
@@ -108,6 +109,21 @@ def check_tokenizer(settings: Settings, model: Model, checkpoint: Checkpoint) ->
         status = FAILED if "retrieval" in settings.tasks else WARNING
         return Finding(name, model.name, status, detail, remedy)
     return Finding(name, model.name, OK, f"Yes is token {yes}, No is {no}")
+
+
+def check_heads(settings: Settings, model: Model, checkpoint: Checkpoint) -> Finding:
+    """Whether the model has as many heads as are to be selected; a job would see it after hours."""
+    name = "heads"
+    try:
+        own = _at(settings, model, checkpoint)
+        shape = shape_from_config(projection.checkpoint_config(own.models[0].path), model.dtype)
+    except (SettingsError, LookupError, TypeError, ValueError) as error:
+        return Finding(name, model.name, SKIPPED, f"the model's sizes are not known: {error!r}")
+    heads = shape.layers * shape.heads
+    detail = f"top_heads is {model.top_heads}, the model has {heads} heads"
+    if model.top_heads > heads:
+        return Finding(name, model.name, FAILED, detail, "Lower the model's top_heads")
+    return Finding(name, model.name, OK, detail)
 
 
 def check_memory(

@@ -6,20 +6,26 @@ overlay with the real models and data. `docs/config.schema.json` is generated fr
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hones_core.config_checks import contradictions, repeated_keys
 from hones_core.family_catalogue import FAMILIES
 from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
 from hones_core.task_catalogue import TASK_NAMES
 
-Positive = Annotated[int, Field(gt=0)]
-NotNegative = Annotated[int, Field(ge=0)]
+# Strict: `yes` is no 1, and "3" no 3.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+NotNegative = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]  # what every generator takes
+FilePath = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Share = Annotated[float, Field(gt=0, le=1)]
-ColourPart = Annotated[int, Field(ge=0, le=255)]
+ColourPart = Annotated[int, Field(ge=0, le=255, strict=True)]
 if TYPE_CHECKING:  # a type checker knows literals only, not what a catalogue holds
     TaskName: TypeAlias = str
     FamilyName: TypeAlias = str
@@ -40,31 +46,51 @@ OFFICIAL_FILES = {
 }
 
 
+# Pydantic's words for what stands in a file.
+_WORDS = {
+    "valid tuple": "list",
+    "Tuple": "List",
+    " after validation": "",
+    "valid dictionary or instance of": "section of keys,",
+    "valid dictionary": "section of keys",
+}
+LONGEST_LINE = 450  # characters
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
+
+
 class SettingsError(Exception):
     """A configuration that cannot be run, with the key at fault and what to do."""
+
+
+def _unique(values: tuple) -> tuple:
+    """The values of a list; ValueError if one of them is listed twice."""
+    if len(set(values)) < len(values):
+        raise ValueError("a value is listed twice")
+    return values
 
 
 class Section(BaseModel):
     """A part of the configuration; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ToyScenes(Section):
     """The generated scenes that stand in for COCO."""
 
     n_images: Positive = Field(description="number of scenes to draw")
-    seed: NotNegative = Field(description="seed of the scenes; never one used in training")
+    seed: Seed = Field(description="seed of the scenes; never one used in training")
 
 
 class Data(Section):
     """Where the official files are, or the toy scenes that are written in their place."""
 
-    image_folder: str = Field(description="folder of the images (train2014)")
-    captions: str = Field(description="captions_train2014.json")
-    coco_text: str = Field(description="cocotext.v2.json")
-    vqa_questions: str = Field(description="VQAv2 questions of train2014")
-    vqa_annotations: str = Field(description="VQAv2 annotations of train2014")
+    image_folder: FilePath = Field(description="folder of the images (train2014)")
+    captions: FilePath = Field(description="captions_train2014.json")
+    coco_text: FilePath = Field(description="cocotext.v2.json")
+    vqa_questions: FilePath = Field(description="VQAv2 questions of train2014")
+    vqa_annotations: FilePath = Field(description="VQAv2 annotations of train2014")
     toy_scenes: ToyScenes | None = Field(
         description="write generated scenes at these paths first; null: the files are yours"
     )
@@ -74,6 +100,11 @@ class Data(Section):
         if self.toy_scenes is None:
             return self
         folder = Path(self.image_folder).parent
+        if folder.parts[:1] != ("results",) or ".." in folder.parts:
+            raise ValueError(
+                f"generated scenes would be written over {folder}: if these files are yours, set "
+                "toy_scenes to null; if not, choose a folder under results/"
+            )
         for key, name in OFFICIAL_FILES.items():
             wanted = folder / name
             if Path(getattr(self, key)) != wanted:
@@ -110,7 +141,7 @@ class Outline(Section):
 class Benchmark(Section):
     """Which images and annotations make the four tasks (METHOD 1)."""
 
-    seed: NotNegative = Field(description="seed of every random choice of the benchmark")
+    seed: Seed = Field(description="seed of every random choice of the benchmark")
     splits: Splits = Field(description="sizes of the splits")
     question_selection: Literal["first", "seeded_random"] = Field(
         description="which of an image's questions is asked"
@@ -127,8 +158,8 @@ class Benchmark(Section):
 class QuestionSet(Section):
     """GQA or TextVQA."""
 
-    questions: str = Field(description="the questions file with its answers")
-    image_folder: str = Field(description="folder of its images")
+    questions: FilePath = Field(description="the questions file with its answers")
+    image_folder: FilePath = Field(description="folder of its images")
     n_images: Positive | None = Field(description="images to use; null: all")
     questions_per_image: Positive | None = Field(description="questions of an image; null: all")
 
@@ -136,10 +167,10 @@ class QuestionSet(Section):
 class CaptionSet(Section):
     """Flickr30k, in any of the three forms of its captions."""
 
-    captions: str = Field(
+    captions: FilePath = Field(
         description="dataset_flickr30k.json, results.csv or flickr_annotations_30k.csv"
     )
-    image_folder: str = Field(description="folder of its images")
+    image_folder: FilePath = Field(description="folder of its images")
     split: Literal["train", "val", "test"] | None = Field(
         description="Karpathy's split to use; null: all images"
     )
@@ -152,7 +183,7 @@ class CaptionSet(Section):
 class OutOfDistribution(Section):
     """Other data sets on which neuron groups and scales are tried (METHOD 8, E.3)."""
 
-    seed: NotNegative = Field(description="seed of the choice of images and of the divisions")
+    seed: Seed = Field(description="seed of the choice of images and of the divisions")
     tuning_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="share of a set's images on which scales may be learned"
     )
@@ -168,14 +199,14 @@ class OutOfDistribution(Section):
 class Download(Section):
     """Where `snakemake download_coco` puts the official files; nothing else uses it."""
 
-    folder: str = Field(description="folder that gets train2014/ and annotations/")
+    folder: FilePath = Field(description="folder that gets train2014/ and annotations/")
 
 
 class Model(Section):
     """One model to analyse."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its folder in results")
-    path: str = Field(description="local folder, or hub id")
+    path: FilePath = Field(description="local folder, or hub id")
     revision: str | None = Field(description="commit of the hub id; null for a local folder")
     family: FamilyName = Field(description="which adapter reads it")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(description="type of its weights")
@@ -186,7 +217,9 @@ class Model(Section):
         description="prompts per forward pass; null: as memory allows"
     )
     top_heads: Positive = Field(description="K_h: heads that condition the neuron scores")
-    compare_with: str | None = Field(description="the paper's model shown beside it in tables")
+    compare_with: Literal["llava-1.5-7b", "llava-1.5-13b", "qwen2.5-vl-7b"] | None = Field(
+        description="the paper's model shown beside it in tables"
+    )
     rankers: tuple[str, ...] | None = Field(
         default=None,
         description="those of neurons.rankers that are compared on this model; null: all",
@@ -199,6 +232,13 @@ class Model(Section):
         default=None,
         description="qwen*: larger images are shrunk to it; null: the checkpoint's bound",
     )
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|split|cuda(:\d+)?", device):
+            raise ValueError("a device is auto, cpu, cuda, cuda:1 ..., or split")
+        return device
 
     @field_validator("rankers")
     @classmethod
@@ -271,8 +311,13 @@ class Heads(Section):
         description="heads left out of later samples; null: all heads on all samples"
     )
     budgets: tuple[Positive, ...] = Field(
-        description="numbers of top heads that are mean-replaced together"
+        min_length=1, description="numbers of top heads that are mean-replaced together"
     )
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets_are_unique(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
+        return _unique(budgets)
 
     @model_validator(mode="after")
     def _screening_sees_all_samples(self) -> "Heads":
@@ -346,7 +391,7 @@ class Efficiency(Section):
     """Cost of localization (METHOD 12)."""
 
     trials: Positive = Field(description="samples of examples, each timed by itself")
-    samples: int = Field(ge=2, description="examples of a trial")
+    samples: int = Field(ge=2, strict=True, description="examples of a trial")
 
 
 class Stability(Section):
@@ -355,7 +400,7 @@ class Stability(Section):
     rankers: tuple[str, ...] = Field(
         description="rankers whose order depends on the task's samples alone"
     )
-    parts: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+    parts: Annotated[int, Field(ge=2, multiple_of=2, strict=True)] = Field(
         description="parts of the samples, each measured once; halves are made of them"
     )
     draws: Positive = Field(description="random halves")
@@ -373,9 +418,16 @@ class Masking(Section):
     """Silencing neurons (METHOD 7)."""
 
     top_ratio: Share = Field(description="share of all neurons in a task's set")
-    ratios: tuple[Share, ...] = Field(description="shares along which the drop is followed")
+    ratios: tuple[Share, ...] = Field(
+        min_length=1, description="shares along which the drop is followed"
+    )
     shards: Positive = Field(description="jobs that share the samples of a task")
     bootstrap_resamples: Positive = Field(description="resamples of every interval")
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios_are_unique(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        return _unique(ratios)
 
 
 class Groups(Section):
@@ -392,6 +444,11 @@ class Groups(Section):
     ood_sets: tuple[Literal["gqa", "textvqa", "flickr30k_caption", "flickr30k_retrieval"], ...] = (
         Field(description="out-of-distribution sets on which the groups are masked; []: none")
     )
+
+    @field_validator("ood_sets")
+    @classmethod
+    def _sets_are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return _unique(names)
 
 
 class LogitLens(Section):
@@ -443,15 +500,13 @@ class Steering(Section):
     @field_validator("bank_sizes", "kl_weights", "grid_factors")
     @classmethod
     def _candidates_are_unique(cls, values: tuple) -> tuple:
-        if len(set(values)) < len(values):
-            raise ValueError("a value is listed twice")
-        return values
+        return _unique(values)
 
 
 class PlantedCircuits(Section):
     """Models whose circuits are known, on which every ranker is checked."""
 
-    seed: NotNegative = Field(description="seed of the images, of all places and random weights")
+    seed: Seed = Field(description="seed of the images, of all places and random weights")
     n_images: Positive = Field(description="images, each with one instance of every task")
     head_samples: Positive = Field(description="instances of head localization")
     strengths: tuple[Annotated[float, Field(gt=0)], ...] = Field(
@@ -477,8 +532,10 @@ class Report(Section):
 class Settings(Section):
     """The whole configuration."""
 
-    run_name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="folder under results/")
-    seed: NotNegative = Field(description="seed of steering and random controls")
+    run_name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder under results/"
+    )
+    seed: Seed = Field(description="seed of steering and random controls")
     data: Data
     benchmark: Benchmark
     ood: OutOfDistribution
@@ -529,23 +586,38 @@ class Settings(Section):
         return next(model for model in self.models if model.name == name)
 
 
-def load_settings(config: dict[str, Any]) -> Settings:
-    """Check a configuration; SettingsError names each key at fault and the closest known one."""
+def load_settings(config: dict[str, Any], files: Sequence[str | Path] = ()) -> Settings:
+    """Check a configuration that was read from `files`, later ones laid over earlier ones.
+
+    SettingsError names the files, each key at fault and the closest known one, keys that stand
+    twice in a file, and values that contradict each other, such as more samples than images.
+    """
+    problems = repeated_keys(files)
     try:
-        return Settings.model_validate(config)
+        settings = Settings.model_validate(config)
+        problems += contradictions(settings)
     except ValidationError as error:
-        problems = error.errors()
-        places = [problem["loc"] for problem in problems]
-        # A list whose items are all wrong is also reported as too short: say only why.
-        lines = [
-            _explain(problem)
-            for problem in problems
-            if not any(
-                place[:-1] and place[: len(problem["loc"])] == problem["loc"] != place
-                for place in places
-            )
-        ]
-        raise SettingsError("the configuration is not usable:\n" + "\n".join(lines)) from None
+        problems += _explained(error)
+    if problems:
+        read = f" ({' + '.join(str(file) for file in files)})" if files else ""
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise SettingsError(f"the configuration{read} is not usable:\n{lines}")
+    return settings
+
+
+def _explained(error: ValidationError) -> list[str]:
+    """A line for each key at fault."""
+    problems = error.errors()
+    places = [problem["loc"] for problem in problems]
+    # A list whose items are all wrong is also reported as too short: say only why.
+    return [
+        _explain(problem)
+        for problem in problems
+        if not any(
+            place[:-1] and place[: len(problem["loc"])] == problem["loc"] != place
+            for place in places
+        )
+    ]
 
 
 def plain(section: BaseModel | dict[str, Any]) -> dict[str, Any]:
@@ -561,13 +633,29 @@ def json_schema() -> str:
 
 
 def _explain(problem: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "config"
+    where = ".".join(_named(part) for part in problem["loc"]) or "config"
     if problem["type"] != "extra_forbidden":
-        given = "" if problem["type"] == "missing" else f" (given: {problem['input']!r})"
-        return f"  {where}: {problem['msg']}{given}"
-    known = _known_keys(problem["loc"][:-1])
-    close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.0)
-    return f"  {where}: unknown key; did you mean {close[0]!r}?"
+        # Of a whole section, the message says which of its values are meant.
+        silent = problem["type"] == "missing" or isinstance(problem["input"], dict | BaseModel)
+        given = "" if silent else f" (given: {_SHORT.repr(problem['input'])})"
+        text = problem["msg"].removeprefix("Value error, ")
+        for word, known in _WORDS.items():
+            text = text.replace(word, known)
+        return _cut(f"{where}: {text}{given}")
+    keys = _known_keys(problem["loc"][:-1])
+    close = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1, cutoff=0.0)
+    return _cut(f"{where}: unknown key; did you mean {close[0]!r}?")
+
+
+def _cut(line: str) -> str:
+    """The line, ended where nobody reads on."""
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
+
+
+def _named(part: str | int) -> str:
+    """A key or index for a message on one line."""
+    text = str(part)
+    return text if text.isprintable() and len(text) < 100 else _SHORT.repr(text)
 
 
 def _known_keys(location: tuple) -> list[str]:

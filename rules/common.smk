@@ -17,24 +17,34 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(search_path), TOKENIZERS_PARALLELISM="false"
 )
 
-from hones_core.fingerprint import code_digest, versions
-from hones_core.ranker_catalogue import (
-    TOKEN_LEVEL,
-    applicable,
-    artifacts_for,
-    compares_tasks,
-)
-from hones_core.settings import SettingsError, load_settings, plain
-from hones_core.task_catalogue import TASK_NAMES
-from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
+try:
+    from hones_core.atomic import unusable_folder
+    from hones_core.fingerprint import code_digest, versions
+    from hones_core.ranker_catalogue import (
+        TOKEN_LEVEL,
+        applicable,
+        artifacts_for,
+        compares_tasks,
+    )
+    from hones_core.settings import SettingsError, load_settings, plain
+    from hones_core.task_catalogue import TASK_NAMES
+    from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
+except ModuleNotFoundError as error:
+    raise WorkflowError(
+        f"{error} in {sys.executable}: run `make env` and then .venv/bin/snakemake, "
+        "or install envs/requirements.txt there"
+    ) from None
 
 # The configuration of a run, or of a module, holds what differs from the project's own.
 whole_config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 update_config(whole_config, config)
+CONFIG_FILES = [os.path.relpath(ROOT / "config.yaml"), *workflow.configfiles]
 try:
-    SETTINGS = load_settings(whole_config)
+    SETTINGS = load_settings(whole_config, CONFIG_FILES)
 except SettingsError as error:
     raise WorkflowError(str(error)) from None
+if unusable_folder("results"):
+    raise WorkflowError(unusable_folder("results"))
 
 
 def shipped(path):

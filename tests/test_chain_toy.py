@@ -16,6 +16,7 @@ from chain_support import (
     check_tables,
 )
 from documents_support import blocks, commands, pages, python_of, run_command, run_python
+from security_support import pickles_in
 from test_commands import kind
 from workflow_support import copy_project, snakemake, succeed, write_config
 
@@ -84,6 +85,11 @@ def test_the_report_shows_this_run_and_loads_nothing(results):
     assert not re.search(r"""(src|href)=["'](?!#|data:|neurons/)""", page)
     for name in re.findall(r'href="(neurons/[^"]+)"', page):
         assert (results.folder / "report" / name).is_file()
+
+
+def test_no_result_is_pickled(results):
+    assert pickles_in(results.folder) == []
+    assert len(list(results.folder.rglob("*.parquet"))) > 20
 
 
 def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):

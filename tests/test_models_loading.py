@@ -121,7 +121,7 @@ def test_a_missing_tensor_is_not_replaced_by_random_numbers(folder):
 def test_weights_of_another_shape(folder):
     config = json.loads((folder / "config.json").read_text())
     edit_config(folder, text_config=config["text_config"] | {"head_dim": 16})
-    assert "cannot load" in refusal(folder)
+    assert "do not fit its config.json" in refusal(folder)
 
 
 def test_missing_tokenizer_and_image_processor(folder):

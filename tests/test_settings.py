@@ -48,7 +48,7 @@ def test_the_default_configuration_is_valid(config):
         (["heads"], "screening", {"rule": "halving", "z": 3}, "'successive_elimination'"),
         (["logit_lens"], "norm", "final", r"logit_lens.norm: .*'frozen'"),
         (["logit_lens"], "samples", {"vqas": ["vqa/1"]}, r"logit_lens.samples.vqas.*'vqa'"),
-        (["logit_lens"], "samples", {"vqa": "vqa/1"}, r"logit_lens.samples.vqa: .*tuple"),
+        (["logit_lens"], "samples", {"vqa": "vqa/1"}, r"logit_lens.samples.vqa: .*list"),
         (["steering"], "bank", "best", r"steering.bank: .*'dominant_group'"),
         (["steering"], "bank_sizes", [128, 128], r"steering.bank_sizes: .*listed twice"),
         (["steering"], "kl_weights", [], r"steering.kl_weights: .*at least 1 item"),
@@ -91,6 +91,20 @@ def test_a_missing_key_is_named(config):
     del config["steering"]["epochs"]
     with pytest.raises(SettingsError, match=r"steering.epochs: Field required"):
         load_settings(config)
+
+
+def test_keys_that_stand_twice_are_found_at_any_depth(config, tmp_path):
+    files = {"mine.yaml": "a: {b: 1, b: 2}\nc:\n- d: 1\n  d: 2\n", "mine.json": '{"a": 1, "a": 2}'}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    paths = [tmp_path / name for name in files]
+    with pytest.raises(SettingsError) as error:
+        load_settings(config, paths)
+    assert f"({paths[0]} + {paths[1]})" in str(error.value)
+    assert "a.b stands in lines 1 and 1" in str(error.value)
+    assert "c.0.d stands in lines 3 and 4" in str(error.value)
+    (tmp_path / "mine.yaml").write_text("a: &a {b: *a}\n")  # a section that holds itself
+    assert load_settings(config, paths).run_name == "toy"
 
 
 def test_two_models_of_one_name_are_refused(config):

@@ -18,6 +18,8 @@ from hones_core.tasks.ood_sets import OOD_SETS
 CONFIG = {
     "data": {"toy_scenes": {"n_images": 12}},
     "benchmark": {"splits": {"discovery": 5, "development": 3, "test": 4}},
+    "heads": {"samples": {"vqa": None, "ocr": None, "caption": None}},
+    "neurons": {"token_level_samples": None},
     "ood": {"flickr30k": {"n_queries": 3, "n_negatives": 15}, "toy_scenes": {"n_images": 12}},
 }
 TEXTVQA = "results/toy/llava/ood/textvqa/base_predictions.parquet"

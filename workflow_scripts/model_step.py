@@ -72,11 +72,16 @@ def open_evaluator(
 @lru_cache(maxsize=1)  # a job's tasks share the model
 def _checked_model(model: tuple[tuple[str, Any], ...], engine_path: str) -> Adapter:
     values = dict(model)
-    ready = ("path", "family", "dtype", "device", "revision")
-    require_ready(**{name: values[name] for name in ready})
+    _require_ready(values)
     adapter = load_model(**values)
     check_model(adapter, engine_path)
     return adapter
+
+
+def _require_ready(model: dict[str, Any]) -> None:
+    """Raise ModelError for a device or files that cannot be used."""
+    names = ("path", "family", "dtype", "device", "revision")
+    require_ready(**{name: model[name] for name in names})
 
 
 def read_instances(
@@ -124,8 +129,9 @@ def kept_parts(snakemake: Any) -> Iterator[Parts]:
     """Where a long job keeps what it has finished: beside its output, until all of it is written.
 
     The parts depend on all that the artifact's provenance names, on the content of the rule's
-    inputs, and on where the numbers are rounded.
+    inputs, and on where the numbers are rounded: ModelError if that device cannot be used.
     """
+    _require_ready(snakemake.params.cfg["model"])
     name = computing_names(snakemake.params.cfg["model"]["device"])
     key = {
         **provenance(snakemake),

@@ -11,7 +11,6 @@ The files are read record by record (`json_stream`), and only the fields that ar
 
 import contextlib
 import io
-import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from hones_core.benchmark.boxes import Box
-from hones_core.benchmark.json_files import Place, file_name, integer, numbers, text
+from hones_core.benchmark.json_files import Place, file_name, integer, is_finite, numbers, text
 from hones_core.benchmark.json_stream import records
 
 SAME_RELEASE = "take both files from the same release"
@@ -221,11 +220,7 @@ def _text_box(place: Place, entry: dict) -> TextBox:
 
 def _is_outline(values: object) -> bool:
     """Whether `values` are x, y of points. Only the box is used, so that none at all will do."""
-    return (
-        isinstance(values, list)
-        and len(values) % 2 == 0
-        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
-    )
+    return isinstance(values, list) and len(values) % 2 == 0 and all(map(is_finite, values))
 
 
 def _coco_index(annotations: list[dict]) -> dict[int, list[dict]]:

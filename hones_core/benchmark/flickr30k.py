@@ -25,6 +25,7 @@ from hones_core.benchmark.ood_readers import FEWER_THAN_FIVE_CAPTIONS, OodData, 
 CAPTIONS_NEEDED = 5
 FORMS = "dataset_flickr30k.json, results.csv, flickr_annotations_30k.csv"
 _WITHOUT_SEPARATOR = re.compile(r"(\d+)\s+(\S.*)")
+_NUMBER = re.compile(r"\d{1,9}")
 Captions = dict[str, dict[int, str]]  # image file -> caption number -> raw caption
 
 
@@ -128,7 +129,7 @@ def _rows(path: Path) -> Iterator[tuple[Place, dict]]:
 def _json_list(row: dict, key: str, place: Place) -> list:
     try:
         values = json.loads(row.get(key) or "")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise place.error(f"{key} is no JSON list ({error})") from error
     if not isinstance(values, list):
         raise place.error(f"{key} is no JSON list")
@@ -146,7 +147,7 @@ def _results(path: Path) -> Captions:
         if len(fields) == 2:  # the separator after the number is missing
             joined = _WITHOUT_SEPARATOR.fullmatch(fields[1])
             fields = [fields[0], *joined.groups()] if joined else fields
-        if len(fields) != 3 or not fields[1].isdecimal():
+        if len(fields) != 3 or not _NUMBER.fullmatch(fields[1]):
             raise place.error(f"is {line[:60]!r} where 'image| number| caption' is expected")
         entry = {"image_name": fields[0], "comment": fields[2]}
         image = file_name(entry, "image_name", place)

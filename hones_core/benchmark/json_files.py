@@ -1,6 +1,7 @@
 """Checking single fields of JSON records, with errors that name file, record and remedy."""
 
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,9 +53,16 @@ def numbers(entry: dict, key: str, place: Place, count: int | None = None) -> tu
     if not isinstance(values, list) or (count is not None and len(values) != count):
         raise place.error(f"{key} is {_shown(entry, key)} where {wanted} are expected")
     for value in values:
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not is_finite(value):
             raise place.error(f"{key} is {_shown(entry, key)} where {wanted} are expected")
     return tuple(float(value) for value in values)
+
+
+def is_finite(value: object) -> bool:
+    """Whether `value` is a number that a float holds; an integer of hundreds of digits is not."""
+    if type(value) is int:
+        return abs(value) <= sys.float_info.max
+    return type(value) is float and math.isfinite(value)
 
 
 def file_name(entry: dict, key: str, place: Place) -> str:

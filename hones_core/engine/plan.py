@@ -34,11 +34,24 @@ _HEAD = (
 
 
 def read_settings(base: str, overlays: Sequence[str]) -> Settings:
-    """The configuration as Snakemake reads it: dictionaries merged key by key, others replaced."""
+    """The configuration as Snakemake reads it: dictionaries merged key by key, others replaced.
+
+    Raises SettingsError for a file that is not YAML, and for settings that cannot be run.
+    """
     config: dict = {}
     for path in (base, *overlays):
-        _lay_over(config, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
-    return load_settings(config)
+        _lay_over(config, _keys_of(Path(path)))
+    return load_settings(config, (base, *overlays))
+
+
+def _keys_of(path: Path) -> dict:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not YAML: {error}; correct the file") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path} holds a {type(found).__name__} where keys are expected")
+    return found
 
 
 def speeds(gpu: str, token_layers: float | None) -> dict[int, Speed]:

@@ -36,13 +36,15 @@ def check_model(adapter: Adapter, engine: str = "fast") -> None:
     """Refuse a model whose layers, logits or interventions are not what `engine` relies on.
 
     'plain' needs the heads, the neurons and the logits, 'fast' also the layers' order and masks.
-    Raises ModelError that says what differs, where, and by how much.
+    Raises ModelError that says what differs, where, and by how much, or which layer gives no
+    finite numbers.
     """
     with torch.inference_mode():
         example = random_example(adapter)
         layers, logits, final = stock_run(adapter, example.batch)
         real = example.batch.attention_mask.bool()
         for index, seen in enumerate(layers):
+            _check_numbers(index, seen, real)
             _check_neurons(adapter, index, seen, real)
         ours = adapter.logits(final)
         what = "the logits are not the final states times lm_head"
@@ -55,6 +57,14 @@ def check_model(adapter: Adapter, engine: str = "fast") -> None:
         what = "the final states are not the norm of the top layer's output"
         _compare(adapter, what, top, final, real)
         _check_runs(adapter, example)
+
+
+def _check_numbers(index: int, seen: Seen, real: Tensor) -> None:
+    if not seen.output[real.to(seen.output.device)].isfinite().all():
+        raise ModelError(
+            f"layer {index} gives values that are no finite numbers: its weights are damaged (copy "
+            "or download the checkpoint again), or its dtype is too narrow (set it to float32)"
+        )
 
 
 def _check_neurons(adapter: Adapter, index: int, seen: Seen, real: Tensor) -> None:

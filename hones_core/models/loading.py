@@ -145,27 +145,48 @@ def load_model(
             use_safetensors=True,
             attn_implementation="sdpa",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             **placed,
             **source,
         )
+    except LOAD_ERRORS as error:
+        raise ModelError(
+            f"cannot load {family} model from {path}: {error}. It needs whole safetensors weights; "
+            "pickled ones are refused"
+        ) from error
+    _check_report(path, report)
+    try:
         tokenizer = load_tokenizer(path, revision)
         image_processor = processor_class.from_pretrained(path, **pixels, **source)
     except LOAD_ERRORS as error:
         raise ModelError(
-            f"cannot load {family} model from {path}: {error}. It needs whole safetensors weights "
-            "(pickled ones are refused), a tokenizer and an image processor"
+            f"cannot load the tokenizer and image processor at {path}: {error}. Put the "
+            "tokenizer's files (tokenizer.json, tokenizer_config.json) and "
+            "preprocessor_config.json of this very checkpoint beside its weights"
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would go on with random numbers in their place
-        raise ModelError(
-            f"the weights at {path} are incomplete: {len(missing)} tensors are missing, such as "
-            f"{missing[0]}"
-        )
     if isinstance(where, dict):
         dispatch_on_one(model, where)
     else:
         model = model.to(where)
     return adapter_class(model, tokenizer, image_processor, revision)
+
+
+def _check_report(path: str, report: dict) -> None:
+    """Refuse tensors that are missing or do not fit: transformers would make up random ones."""
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"the weights at {path} are incomplete: {len(missing)} tensors are missing, such as "
+            f"{missing[0]}. Copy or download the whole checkpoint again"
+        )
+    unfit = sorted(report["mismatched_keys"])
+    if unfit:
+        name, found, wanted = unfit[0]
+        raise ModelError(
+            f"the weights at {path} do not fit its config.json: {len(unfit)} tensors have another "
+            f"shape, such as {name} with {list(found)} where {list(wanted)} is expected. Take "
+            "weights and config.json of the same checkpoint"
+        )
 
 
 def load_tokenizer(path: str, revision: str | None = None):
