@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hones_core import artifacts
+from hones_core.artifacts import ArtifactError
 from hones_core.report.verdicts import headline
 from hones_core.schemas.tables import MASKING_DROP
 
@@ -10,13 +11,16 @@ from hones_core.schemas.tables import MASKING_DROP
 def run_summary(folder: Path) -> str:
     """The summary of the run in `folder`, such as results/toy; "" if it has no table to sum up.
 
-    Raises ArtifactError for a table that is damaged.
+    Of a damaged table it says so: the run is over, and nothing is to be stopped.
     """
     table = folder / "tables" / f"{MASKING_DROP.name}.parquet"
     if not table.exists():
         return ""
-    said = [f"Run {folder.name} is complete.", ""]
-    said += [f"  {sentence}" for sentence in headline(artifacts.read(table, MASKING_DROP))]
+    try:
+        answer = headline(artifacts.read(table, MASKING_DROP))
+    except ArtifactError as error:
+        answer = [str(error)]
+    said = [f"Run {folder.name} is complete.", "", *(f"  {sentence}" for sentence in answer)]
     places = {
         "report": folder / "report" / "index.html",
         "tables": folder / "tables",

@@ -37,7 +37,9 @@ def expected(undisturbed):
 
 
 def test_two_cores_at_another_path_give_the_same_bytes(expected, tmp_path):
-    project, arguments = small_project(tmp_path / "a folder with spaces")
+    folder = tmp_path / "a folder with spaces"
+    folder.mkdir()
+    project, arguments = small_project(folder)
     succeed(project, "--cores", "2", *arguments)
     assert digests(project) == expected
 
