@@ -11,7 +11,7 @@ from workflow_support import ROOT, copy_project
 NOT_HERE = {
     "hf download ": "fetches weights from the hub",
     "ls $HF_HOME/": "shows what was fetched",
-    "export HF_": "has no effect of its own",
+    "export ": "has no effect of its own",
     ". .venv/bin/activate": "changes the reader's shell",
 }
 OF_A_RUN = "python -m hones_core."

@@ -86,6 +86,13 @@ def test_every_kind_has_cases_and_no_name_stands_twice():
     assert all(case.says and case.status for case in catalogue())
 
 
+def test_the_document_counts_the_cases():
+    page = (Path(__file__).parent.parent.parent / "docs" / "reliability.md").read_text()
+    found = counts()
+    said = f"{found['config']} of the configuration, {found['data']} of the data, {found['model']}"
+    assert f"{len(catalogue())} cases: {said}" in " ".join(page.split())
+
+
 if __name__ == "__main__":
     for kind, count in counts().items():
         print(f"{kind}: {count}")
