@@ -4,10 +4,14 @@
 configfile: "config.yaml"
 
 
+report: "report/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/params.smk"
 include: "rules/inputs.smk"
 include: "rules/jobs.smk"
+include: "rules/shown.smk"
 
 
 wildcard_constraints:
