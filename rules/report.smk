@@ -334,6 +334,7 @@ rule write_report:
             compare_with=COMPARE_WITH,
             seed=SETTINGS.seed,
         ),
+        reads=lambda wildcards, output: steps_behind(output[0]),
         code=code("write_report"),
         env=versions(*TABLE_PACKAGES, "pillow"),
     script:

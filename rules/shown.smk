@@ -1,4 +1,7 @@
-# What Snakemake's own report shows: snakemake --report report.html
+# What the two reports show: Snakemake's own (snakemake --report report.html), and ours.
+from functools import cache
+
+from snakemake.iocontainers import Wildcards
 
 # {kind/name: (part of the study, what the file shows)}; its caption is report/{kind/name}.rst.
 SHOWN = {
@@ -62,3 +65,25 @@ def shown(paths):
         category=category,
         labels={"model": of_model, "what": what},
     )
+
+
+def steps_behind(path):
+    """{step: steps whose output it reads} of the step that makes the file, and of all before it."""
+    reads, waiting, seen = {}, [path], set()
+    while waiting:
+        file = waiting.pop()
+        step = _maker(file)
+        if file in seen or step is None:
+            continue
+        seen.add(file)
+        inputs, *_ = step.expand_input(Wildcards(fromdict=step.get_wildcards(file)))
+        before = {maker.name for maker in map(_maker, inputs) if maker}
+        reads.setdefault(step.name, set()).update(before - {step.name})
+        waiting += inputs
+    return {step: sorted(reads[step]) for step in sorted(reads)}
+
+
+@cache
+def _maker(path):
+    """The rule that makes the file, or None."""
+    return next((rule for rule in workflow.rules if rule.is_producer(path)), None)
