@@ -334,6 +334,8 @@ rule write_report:
             compare_with=COMPARE_WITH,
             seed=SETTINGS.seed,
         ),
+        # Snakemake takes no change of what is derived from `output` for a reason to run: the page
+        # shows the steps as they were when it was written
         reads=lambda wildcards, output: steps_behind(output[0]),
         code=code("write_report"),
         env=versions(*TABLE_PACKAGES, "pillow"),

@@ -138,6 +138,6 @@ last column is the instance's score.</p>
 _STEPS = """<h2 id="steps">How it was made</h2>
 <p class="question">The steps behind this page, earlier ones above. A line leads from a step down to
 one that reads its output; what a longer way implies has no line of its own. This page reads the
-outlined steps. Each says what it read and what it took when the pointer rests on it.</p>
+steps with a blue frame. Rest the pointer on a step to see what it read and what it took.</p>
 <div class="steps">{drawing}</div>
 """

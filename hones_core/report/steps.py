@@ -29,6 +29,7 @@ class Lane:
 
 Place = str | Lane
 Places = dict[Place, float]  # {place: its middle in pixels}
+Neighbours = dict[Place, tuple[list[Place], list[Place]]]  # in the layers above and below
 
 
 def layers(reads: Reads) -> dict[str, int]:
@@ -84,10 +85,10 @@ def drawing(
     return f'<svg {size} role="img" aria-label="{label}">\n' + "\n".join(parts) + "\n</svg>"
 
 
-def _rows(lines: Reads, layer: Mapping[str, int]) -> tuple[list[list[Place]], dict]:
+def _rows(lines: Reads, layer: Mapping[str, int]) -> tuple[list[list[Place]], Neighbours]:
     """The places of each layer, and {place: its neighbours in the layers (above, below)}."""
     rows: list[list[Place]] = [[] for _ in range(max(layer.values()) + 1)]
-    neighbours: dict[Place, tuple[list[Place], list[Place]]] = {}
+    neighbours: Neighbours = {}
     for step in lines:
         rows[layer[step]].append(step)
         neighbours[step] = ([], [])
@@ -108,7 +109,7 @@ def _way(earlier: str, later: str, layer: Mapping[str, int]) -> list[Place]:
     return [earlier, *(Lane(earlier, later, number) for number in between), later]
 
 
-def _placed(rows: list[list[Place]], neighbours: Mapping) -> Places:
+def _placed(rows: list[list[Place]], neighbours: Neighbours) -> Places:
     """{place: middle in pixels}: near its neighbours, in an order that crosses few lines.
 
     No layer is wider than the one that has most to hold.
@@ -122,7 +123,7 @@ def _placed(rows: list[list[Place]], neighbours: Mapping) -> Places:
         down = sweep % 2 == 0
         sides = (0, 1) if phase == "untangle" else (0,) if down else (1,)
         for row in rows if down else reversed(rows):
-            wanted = {}
+            wanted: Places = {}
             for one in row:
                 places = [across[other] for side in sides for other in neighbours[one][side]]
                 wanted[one] = sum(places) / len(places) if places else across[one]
@@ -143,7 +144,7 @@ def _pushed(
     order: Sequence[Place], wanted: Places, sign: int = 1, edge: float = float("-inf")
 ) -> Places:
     """Each pushed to the right (to the left: sign -1) of sign * `edge` and of those before it."""
-    found = {}
+    found: Places = {}
     for one in order:
         middle = max(sign * wanted[one], edge + _width(one) / 2)
         edge = middle + _width(one) / 2 + GAP
