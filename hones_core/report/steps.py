@@ -95,8 +95,8 @@ def _rows(lines: Reads, layer: Mapping[str, int]) -> tuple[list[list[Place]], Ne
     for later, before in lines.items():
         for earlier in before:
             way = _way(earlier, later, layer)
-            for lane in way[1:-1]:
-                rows[lane.layer].append(lane)
+            for number, lane in enumerate(way[1:-1], layer[earlier] + 1):
+                rows[number].append(lane)
                 neighbours[lane] = ([], [])
             for above, below in pairwise(way):
                 neighbours[above][1].append(below)
