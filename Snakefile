@@ -1,11 +1,15 @@
 """HONES: from images and annotations to heads, neurons, masking and steering."""
 
 
+report: "report/workflow.rst"
+
+
 # config.yaml is read there, and the values given on the command line are laid over it.
 include: "rules/common.smk"
 include: "rules/params.smk"
 include: "rules/inputs.smk"
 include: "rules/jobs.smk"
+include: "rules/shown.smk"
 
 
 wildcard_constraints:

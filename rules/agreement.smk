@@ -5,7 +5,7 @@ rule tabulate_agreement:
     input:
         rankings=per_task("neuron_ranking"),
     output:
-        expand(f"{RUN}/tables/ranker_agreement.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/ranker_agreement.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_agreement.log",
     benchmark:
@@ -28,7 +28,7 @@ rule plot_agreement:
     input:
         f"{RUN}/tables/ranker_agreement.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/ranker_agreement", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/ranker_agreement", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_agreement/{{model}}.log",
     benchmark:
@@ -66,7 +66,7 @@ rule tabulate_stability:
     input:
         stability=per_task("ranker_stability"),
     output:
-        expand(f"{RUN}/tables/stability.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/stability.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_stability.log",
     benchmark:

@@ -149,7 +149,7 @@ if "caption" in TASKS:
             groups=per_model("overlap_groups"),
             paper=f"{PAPER}/caption_text_erasure.csv",
         output:
-            expand(f"{RUN}/tables/text_erasure.{{format}}", format=FORMATS),
+            shown(expand(f"{RUN}/tables/text_erasure.{{format}}", format=FORMATS)),
         log:
             f"{RUN}/logs/tabulate_text_erasure.log",
         benchmark:
@@ -174,10 +174,12 @@ rule tabulate_selectivity:
         splits=f"{RUN}/benchmark/splits.parquet",
         pools=f"{RUN}/benchmark/retrieval_pools.parquet" if "retrieval" in TASKS else [],
     output:
-        *expand(
-            f"{RUN}/tables/{{table}}.{{format}}",
-            table=["selectivity", "selectivity_index", "selectivity_by_kind"],
-            format=FORMATS[1:],
+        *shown(
+            expand(
+                f"{RUN}/tables/{{table}}.{{format}}",
+                table=["selectivity", "selectivity_index", "selectivity_by_kind"],
+                format=FORMATS[1:],
+            )
         ),
         selectivity=f"{RUN}/tables/selectivity.parquet",
         selectivity_index=f"{RUN}/tables/selectivity_index.parquet",
@@ -200,7 +202,7 @@ rule plot_selectivity:
     input:
         f"{RUN}/tables/selectivity.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/selectivity", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/selectivity", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_selectivity/{{model}}.log",
     benchmark:

@@ -68,7 +68,7 @@ rule tabulate_logit_lens:
         groups=per_model("overlap_groups"),
         dominant=per_model("dominant_groups"),
     output:
-        expand(f"{RUN}/tables/logit_lens.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/logit_lens.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_logit_lens.log",
     benchmark:
@@ -87,7 +87,7 @@ rule plot_logit_lens:
     input:
         f"{RUN}/tables/logit_lens.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/logit_lens", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/logit_lens", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_logit_lens/{{model}}.log",
     benchmark:
@@ -111,7 +111,7 @@ rule plot_lens_samples:
         },
         samples=f"{RUN}/{{model}}/logit_lens_samples.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/logit_lens_samples", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/logit_lens_samples", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_lens_samples/{{model}}.log",
     benchmark:

@@ -98,7 +98,7 @@ rule tabulate_ood_false_negatives:
         pools=f"{RUN}/benchmark/ood/retrieval_pools.parquet",
         embeddings=f"{RUN}/benchmark/ood/caption_embeddings.parquet",
     output:
-        expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/ood_false_negatives.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_ood_false_negatives.log",
     benchmark:
@@ -211,7 +211,7 @@ if EVERY_OOD_SET[1]:
             groups=per_model("overlap_groups"),
             paper=f"{PAPER}/ood_group_drop_percent.csv",
         output:
-            expand(f"{RUN}/tables/ood_group_drop.{{format}}", format=FORMATS),
+            shown(expand(f"{RUN}/tables/ood_group_drop.{{format}}", format=FORMATS)),
         log:
             f"{RUN}/logs/tabulate_ood_groups.log",
         benchmark:

@@ -68,7 +68,7 @@ rule tabulate_ood_steering:
         ),
         paper=f"{PAPER}/ood_steering_score.csv",
     output:
-        expand(f"{RUN}/tables/ood_steering.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/ood_steering.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_ood_steering.log",
     benchmark:

@@ -3,15 +3,17 @@
 
 rule planted_recovery:
     output:
-        *expand(
-            f"{RUN}/tables/planted_{{table}}.{{format}}",
-            table=["recovery", "strengths"],
-            format=FORMATS[1:],
+        *shown(
+            expand(
+                f"{RUN}/tables/planted_{{table}}.{{format}}",
+                table=["recovery", "strengths"],
+                format=FORMATS[1:],
+            )
         ),
         recovery=f"{RUN}/tables/planted_recovery.parquet",
         strengths=f"{RUN}/tables/planted_strengths.parquet",
         truth=f"{RUN}/planted/truth.parquet",
-        figure=multiext(f"{RUN}/figures/planted_recovery", ".svg", ".png"),
+        figure=shown(multiext(f"{RUN}/figures/planted_recovery", ".svg", ".png")),
     log:
         f"{RUN}/logs/planted_recovery.log",
     benchmark:

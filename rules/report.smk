@@ -11,10 +11,12 @@ rule tabulate_masking:
         ],
         paper_score=f"{PAPER}/masking_absolute_score.csv",
     output:
-        *expand(
-            f"{RUN}/tables/masking_{{kind}}.{{format}}",
-            kind=["drop", "score"],
-            format=FORMATS[1:],
+        *shown(
+            expand(
+                f"{RUN}/tables/masking_{{kind}}.{{format}}",
+                kind=["drop", "score"],
+                format=FORMATS[1:],
+            )
         ),
         drop=f"{RUN}/tables/masking_drop.parquet",
         score=f"{RUN}/tables/masking_score.parquet",
@@ -38,7 +40,7 @@ rule tabulate_efficiency:
         seconds=efficiency_files("seconds.csv"),
         paper=f"{PAPER}/localization_seconds_per_instance.csv",
     output:
-        csv=f"{RUN}/tables/efficiency.csv",
+        csv=shown(f"{RUN}/tables/efficiency.csv"),
         markdown=f"{RUN}/tables/efficiency.md",
     log:
         f"{RUN}/logs/tabulate_efficiency.log",
@@ -62,7 +64,7 @@ rule tabulate_groups:
         dominant=per_model("dominant_groups"),
         paper=f"{PAPER}/caption_text_erasure.csv",
     output:
-        expand(f"{RUN}/tables/group_drop.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/group_drop.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_groups.log",
     benchmark:
@@ -85,10 +87,12 @@ rule tabulate_steering:
         paper=f"{PAPER}/steering_score.csv",
         paper_bootstrap=f"{PAPER}/steering_bootstrap_delta_pp.csv",
     output:
-        *expand(
-            f"{RUN}/tables/{{table}}.{{format}}",
-            table=["steering", "steering_bootstrap", "steering_side_effects"],
-            format=FORMATS[1:],
+        *shown(
+            expand(
+                f"{RUN}/tables/{{table}}.{{format}}",
+                table=["steering", "steering_bootstrap", "steering_side_effects"],
+                format=FORMATS[1:],
+            )
         ),
         steering=f"{RUN}/tables/steering.parquet",
         pairs=f"{RUN}/tables/steering_bootstrap.parquet",
@@ -111,7 +115,7 @@ rule plot_head_scores:
     input:
         [f"{RUN}/{{model}}/{task}/head_ranking.parquet" for task in TASKS],
     output:
-        multiext(f"{RUN}/figures/{{model}}/head_scores", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/head_scores", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_head_scores/{{model}}.log",
     benchmark:
@@ -130,7 +134,7 @@ rule plot_layer_histogram:
     input:
         [f"{RUN}/{{model}}/{task}/neuron_ranking.parquet" for task in TASKS],
     output:
-        multiext(f"{RUN}/figures/{{model}}/layer_histogram", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/layer_histogram", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_layer_histogram/{{model}}.log",
     benchmark:
@@ -149,7 +153,7 @@ rule plot_group_drop:
     input:
         f"{RUN}/tables/group_drop.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/group_drop", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/group_drop", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_group_drop/{{model}}.log",
     benchmark:
@@ -167,7 +171,7 @@ rule plot_group_sizes:
     input:
         f"{RUN}/{{model}}/overlap_groups.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/group_sizes", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/group_sizes", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_group_sizes/{{model}}.log",
     benchmark:
@@ -188,10 +192,12 @@ rule tabulate_benchmark:
         excluded=f"{RUN}/benchmark/excluded.parquet",
         splits=f"{RUN}/benchmark/splits.parquet",
     output:
-        *expand(
-            f"{RUN}/tables/{{table}}.{{format}}",
-            table=BENCHMARK_TABLES[:2],
-            format=FORMATS[1:],
+        *shown(
+            expand(
+                f"{RUN}/tables/{{table}}.{{format}}",
+                table=BENCHMARK_TABLES[:2],
+                format=FORMATS[1:],
+            )
         ),
         funnel=f"{RUN}/tables/benchmark_funnel.parquet",
         boxes=f"{RUN}/tables/box_sizes.parquet",
@@ -214,7 +220,11 @@ rule tabulate_false_negatives:
         pools=f"{RUN}/benchmark/retrieval_pools.parquet",
         embeddings=f"{RUN}/benchmark/caption_embeddings.parquet",
     output:
-        expand(f"{RUN}/tables/retrieval_false_negatives.{{format}}", format=FORMATS),
+        shown(
+            expand(
+                f"{RUN}/tables/retrieval_false_negatives.{{format}}", format=FORMATS
+            )
+        ),
     log:
         f"{RUN}/logs/tabulate_false_negatives.log",
     benchmark:
@@ -232,7 +242,7 @@ rule tabulate_head_screening:
     input:
         effects=per_task("head_effects"),
     output:
-        expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS),
+        shown(expand(f"{RUN}/tables/head_screening.{{format}}", format=FORMATS)),
     log:
         f"{RUN}/logs/tabulate_head_screening.log",
     benchmark:
@@ -287,6 +297,7 @@ rule write_neuron_cards:
 rule write_report:
     input:
         folders_of_images,
+        looks=[shipped(f"hones_core/report/page.{kind}") for kind in ("css", "js")],
         cards=expand(f"{RUN}/report/neurons/{{model}}", model=MODELS),
         groups=per_model("overlap_groups"),
         rankings=per_task("neuron_ranking"),
@@ -324,6 +335,9 @@ rule write_report:
             compare_with=COMPARE_WITH,
             seed=SETTINGS.seed,
         ),
+        # Snakemake takes no change of what is derived from `output` for a reason to run: the page
+        # shows the steps as they were when it was written
+        reads=lambda wildcards, output: steps_behind(output[0]),
         code=code("write_report"),
         env=versions(*TABLE_PACKAGES, "pillow"),
     script:

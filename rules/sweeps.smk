@@ -65,10 +65,12 @@ rule tabulate_sweeps:
         heads=per_task("head_budget_predictions"),
         ratios=per_task("ratio_predictions"),
     output:
-        *expand(
-            f"{RUN}/tables/{{table}}.{{format}}",
-            table=["head_budget", "ratio_drop"],
-            format=FORMATS[1:],
+        *shown(
+            expand(
+                f"{RUN}/tables/{{table}}.{{format}}",
+                table=["head_budget", "ratio_drop"],
+                format=FORMATS[1:],
+            )
         ),
         head_budget=f"{RUN}/tables/head_budget.parquet",
         ratio_drop=f"{RUN}/tables/ratio_drop.parquet",
@@ -90,7 +92,7 @@ rule plot_head_budget:
     input:
         f"{RUN}/tables/head_budget.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/head_budget", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/head_budget", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_head_budget/{{model}}.log",
     benchmark:
@@ -108,7 +110,7 @@ rule plot_ratio_drop:
     input:
         f"{RUN}/tables/ratio_drop.parquet",
     output:
-        multiext(f"{RUN}/figures/{{model}}/ratio_drop", ".svg", ".png"),
+        shown(multiext(f"{RUN}/figures/{{model}}/ratio_drop", ".svg", ".png")),
     log:
         f"{RUN}/logs/plot_ratio_drop/{{model}}.log",
     benchmark:

@@ -56,6 +56,14 @@ def test_the_declared_steps_and_what_they_read_are_those_of_a_complete_run(proje
     assert plan.follows == CONTRACT.reads
 
 
+def test_the_report_draws_exactly_the_steps_that_it_is_made_by(project):
+    ((_, params),) = [job for job in planned(project).params.items() if "write_report" in job[0]]
+    behind = {step for step in CONTRACT.reads if "write_report" in CONTRACT.after([step])}
+    assert set(params["reads"]) == behind
+    for step, read in params["reads"].items():
+        assert set(read) == CONTRACT.reads[step]
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_changed_setting_re_runs_exactly_the_declared_steps(project, name):
     change = SETTINGS[name]

@@ -14,6 +14,7 @@ from hones_core.report.markdown import to_html
 from hones_core.report.page import Section, render
 from hones_core.report.samples import as_json, choose_samples, thumbnail
 from hones_core.report.sections import PLANS, sections
+from hones_core.report.steps import drawing
 from hones_core.report.verdicts import headline, selectivity, steering
 from hones_core.tasks.instances import Instance
 
@@ -85,7 +86,8 @@ def page_of(samples, tmp_path):
         {"one": f"What **it** is.\n\n| a | b |\n| --- | --- |\n| {ATTACK} | **2** |"},
         {"a figure": tmp_path / "figure.svg"},
     )
-    return render("HONES: run toy", ["It does."], [section], samples, {"Facts": "- x: `1`"})
+    steps = drawing({f"{ATTACK}_{number}": [] for number in range(9)}, (), {})  # wide
+    return render("HONES: run toy", ["It does."], [section], samples, steps, {"Facts": "- x: `1`"})
 
 
 def test_the_page_loads_nothing_and_shows_scripts_of_annotations_as_text(samples, tmp_path):

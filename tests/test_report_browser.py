@@ -18,6 +18,9 @@ window.addEventListener("load", () => {
     control.dispatchEvent(new Event("input"));
   };
   const found = {all: cards(), wide: document.documentElement.scrollWidth <= innerWidth};
+  const steps = document.querySelector(".steps");
+  found.steps = steps.querySelectorAll("g.step text").length;
+  found.scrolls = steps.scrollWidth > steps.clientWidth;
   const there = (one) => one.loading === "lazy" || one.naturalWidth > 0;
   found.images = [...document.images].every(there);
   set("text", "value", "no such text"); found.none = cards();
@@ -52,6 +55,8 @@ def test_the_page_works_in_a_browser(samples, tmp_path, width):  # noqa: F811
     assert found == {
         "all": 2,
         "wide": True,
+        "steps": 9,
+        "scrolls": True,  # by itself: the page is no wider
         "images": True,
         "none": 0,
         "changed": 2,

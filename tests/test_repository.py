@@ -85,7 +85,14 @@ def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
     for path in (ROOT / "rules").glob("*.smk"):
         rules |= set(re.findall(r"^\s*rule (\w+):", path.read_text(), re.M))
     scripts = {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")}
-    assert scripts - rules == {"__init__", "step", "model_step", "table_step", "task_jobs"}
+    assert scripts - rules == {
+        "__init__",
+        "step",
+        "model_step",
+        "table_step",
+        "task_jobs",
+        "timed_step",
+    }
     assert rules - scripts == set()
 
 

@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("Snakefile", "config.yaml", "configs", "rules", "workflow_scripts", "hones_core")
-MORE_PARTS = ("profiles", "envs", "resources")
+MORE_PARTS = ("profiles", "envs", "resources", "report")
 
 
 def copy_project(folder: Path) -> Path:

@@ -5,11 +5,13 @@ from pathlib import Path
 from hones_core import artifacts
 from hones_core.atomic import write_text
 from hones_core.benchmark.instance_objects import to_instances
+from hones_core.job_records import job_records
 from hones_core.neuron_sets import first_of_groups
 from hones_core.report.facts import card_links, cost, origin
 from hones_core.report.page import render
 from hones_core.report.samples import as_json, choose_samples, thumbnail
 from hones_core.report.sections import sections
+from hones_core.report.steps import drawing
 from hones_core.report.verdicts import headline
 from hones_core.schemas.benchmark import INSTANCES
 from hones_core.schemas.masking import MASKED_PREDICTIONS, OVERLAP_GROUPS
@@ -51,12 +53,15 @@ with step(snakemake):
         )
         for model in families
     }
+    reads = dict(snakemake.params.reads)
+    own = reads.pop(snakemake.rule)  # nearly all others: lines to it would hide the rest
     examples = [*inputs.masked, *inputs.steered, *inputs.instances]
     page = render(
         f"HONES: run {run.name}",
         headline(artifacts.read(tables / "masking_drop.parquet", MASKING_DROP)),
         sections(tables, run / "figures", list(families)),
         as_json(chosen, images),
+        drawing(reads, own, job_records(run / "benchmarks")),
         {
             "Neurons": card_links(cards),
             "Time and memory": cost(run / "benchmarks"),

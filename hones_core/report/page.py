@@ -29,19 +29,22 @@ def render(
     answers: Sequence[str],
     sections: Sequence[Section],
     samples: dict,
+    steps: str,
     facts: Mapping[str, str],
 ) -> str:
     """The whole page as one HTML text without any reference to another file.
 
-    `answers` are the first screen's sentences, `samples` what `samples.as_json` gives, `facts` the
-    Markdown of the last sections by title. Texts from data files are escaped.
+    `answers` are the first screen's sentences, `samples` what `samples.as_json` gives, `steps` what
+    `steps.drawing` gives, `facts` the Markdown of the last sections by title. Texts from data files
+    are escaped.
     """
     named = [(_anchor(section.title), section) for section in sections]
     links = [(anchor, section.title) for anchor, section in named]
-    links += [("samples-section", "Samples"), *((_anchor(name), name) for name in facts)]
+    links += [("samples-section", "Samples"), ("steps", "How it was made")]
+    links += [(_anchor(name), name) for name in facts]
     navigation = " ".join(f'<a href="#{anchor}">{html.escape(name)}</a>' for anchor, name in links)
     body = [_section(anchor, section) for anchor, section in named]
-    body.append(_SAMPLES.format(data=_embedded_json(samples)))
+    body += [_SAMPLES.format(data=_embedded_json(samples)), _STEPS.format(drawing=steps)]
     body += [
         f'<h2 id="{_anchor(name)}">{html.escape(name)}</h2>{to_html(text)}'
         for name, text in facts.items()
@@ -130,4 +133,11 @@ last column is the instance's score.</p>
 </div>
 <div class="cards" id="cards"></div>
 <script type="application/json" id="samples">{data}</script>
+"""
+
+_STEPS = """<h2 id="steps">How it was made</h2>
+<p class="question">The steps behind this page, earlier ones above. A line leads from a step down to
+one that reads its output; what a longer way implies has no line of its own. This page reads the
+steps with a blue frame. Rest the pointer on a step to see what it read and what it took.</p>
+<div class="steps">{drawing}</div>
 """
