@@ -16,7 +16,8 @@ from workflow_support import ROOT, copy_project, planned, succeed, write_config
 
 from hones_core import artifacts
 from hones_core.schemas.heads import BASE_PREDICTIONS, HEAD_RANKING
-from hones_core.schemas.neurons import ACTIVATION_STATISTICS, NEURON_RANKING
+from hones_core.schemas.neurons import ACTIVATION_STATISTICS, NEURON_EFFECTS, NEURON_RANKING
+from hones_core.task_catalogue import TASK_NAMES
 
 DOCUMENT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PAGES = tuple(path.name for path in sorted(ROOT.glob("*.md")))
@@ -112,7 +113,8 @@ def small(project: Path, **values) -> tuple[str, str]:
         jobs="per_task",
         **values,
     )
-    config["heads"]["joint_tasks"] = []
+    config["heads"] |= {"joint_tasks": [], "samples": dict.fromkeys(TASK_NAMES)}
+    config["neurons"]["token_level_samples"] = None
     return "--configfile", write_config(project, "small.yaml", config)
 
 
@@ -122,7 +124,8 @@ def test_a_ranker(tmp_path):
     assert re.search(r"rank_neurons +1", dry_run)
     assert re.search(r"measure_activations +1", dry_run)
 
-    arguments = small(tmp_path, tasks=["vqa"], neurons={"rankers": ["sign_change"]})
+    rankers = {"rankers": ["hones", "sign_change"]}
+    arguments = small(tmp_path, tasks=["vqa"], neurons=rankers)
     folder = tmp_path / "results" / "small" / "llava" / "vqa"
     mean, size = np.array([0.5, -0.5, 0.1, -1.0]), np.array([0.5, 0.75, 0.9, 1.0])
     measured = pd.DataFrame(
@@ -133,11 +136,20 @@ def test_a_ranker(tmp_path):
     artifacts.write(
         folder / "activation_statistics.parquet", measured, ACTIVATION_STATISTICS, {"rule": "test"}
     )
+    effects = pd.DataFrame({"head_layer": [-1] * 4 + [0] * 4, "head": [-1] * 4 + [0] * 4})
+    effects = effects.assign(layer=[0, 0, 1, 1] * 2, neuron=[0, 1] * 4, contribution=0.5)
+    effects["drop"] = [0.0] * 4 + [0.1, 0.2, 0.3, 0.4]
+    artifacts.write(folder / "neuron_effects.parquet", effects, NEURON_EFFECTS, {"rule": "test"})
+    heads = {"rank": [0], "layer": [0], "head": [0], "score": [0.5], "logprob_drop": [0.1]}
+    heads |= {"n_samples": [4], "selected": [True], "screened": [False]}
+    heads = pd.DataFrame(heads)
+    artifacts.write(folder / "head_ranking.parquet", heads, HEAD_RANKING, {"rule": "test"})
     target = "results/small/llava/vqa/neuron_ranking.parquet"
     alone = ("--allowed-rules", "rank_neurons")
     succeed(tmp_path, target, "--cores", "1", *arguments, *alone)
     ranking = artifacts.read(tmp_path / target, NEURON_RANKING)
-    assert set(ranking["ranker"]) == {"sign_change"}
+    assert set(ranking["ranker"]) == {"hones", "sign_change"}
+    ranking = ranking[ranking["ranker"] == "sign_change"]
     assert list(zip(ranking["layer"], ranking["neuron"], strict=True)) == [
         (1, 0),
         (0, 1),
@@ -166,7 +178,7 @@ def test_a_task(tmp_path):
 
 def test_a_model_family(tmp_path):
     said = follow("A model family", tmp_path)
-    (tests,) = said.values()
+    tests = next(iter(said.values()))
     assert re.search(r"\[100%\]", tests)
     folder = tmp_path / "vip_llava"
     make = (
