@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from hones_core.ranker_catalogue import CATALOGUE, TOKEN_LEVEL
+
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -78,7 +80,8 @@ def _too_many_samples(settings: Any) -> Iterator[str]:
                     f"benchmark.{key}.discovery is {there}; lower the one or raise the other"
                 )
     asked = settings.neurons.token_level_samples
-    if asked is not None and asked > images and "vqa" in settings.tasks:
+    measured = any(CATALOGUE[name].tasks == TOKEN_LEVEL for name in settings.neurons.rankers)
+    if measured and asked is not None and asked > images and "vqa" in settings.tasks:
         yield (
             f"neurons.token_level_samples: {asked} are asked for, but "
             f"benchmark.splits.discovery is {images}; lower the one or raise the other"
