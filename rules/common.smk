@@ -36,9 +36,13 @@ except ModuleNotFoundError as error:
     ) from None
 
 # The configuration of a run, or of a module, holds what differs from the project's own.
-whole_config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+own_config = os.path.relpath(ROOT / "config.yaml")
+try:
+    whole_config = yaml.safe_load(Path(own_config).read_text(encoding="utf-8"))
+except yaml.YAMLError as error:
+    raise WorkflowError(f"{own_config} is not valid YAML: {error}") from None
 update_config(whole_config, config)
-CONFIG_FILES = [os.path.relpath(ROOT / "config.yaml"), *workflow.configfiles]
+CONFIG_FILES = [own_config, *workflow.configfiles]
 try:
     SETTINGS = load_settings(whole_config, CONFIG_FILES)
 except SettingsError as error:

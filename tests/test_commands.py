@@ -1,4 +1,4 @@
-"""Every command in the documents does what a reader expects of it.
+"""Every command in README and docs does what a reader expects of it.
 
 Commands that need a run's results are tried by the test of the toy's chain.
 """
@@ -12,6 +12,7 @@ NOT_HERE = {
     "hf download ": "fetches weights from the hub",
     "ls $HF_HOME/": "shows what was fetched",
     "export ": "has no effect of its own",
+    "scancel ": "needs a SLURM; tests/slurm does it",
     ". .venv/bin/activate": "changes the reader's shell",
 }
 OF_A_RUN = "python -m hones_core."

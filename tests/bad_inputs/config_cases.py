@@ -240,7 +240,9 @@ def _missing_file(study):
     return ["none.yaml"]
 
 
-@CONFIG.case("the default configuration is broken", dry_run(), "line 4", "not valid JSON or YAML")
+@CONFIG.case(
+    "the default configuration is broken", dry_run(), "line ", "config.yaml is not valid YAML"
+)
 def _broken_default(study):
     path = study.path("config.yaml")
     path.write_text(path.read_text() + "\nmasking: [\n")

@@ -59,15 +59,15 @@ def _flip(content: bytes) -> bytes:
 
 
 found("an artifact missing", lambda study: study.path(RECORDS).unlink(), "is missing")
-found("an artifact cut off", _bytes(lambda b: b[:-100]), "is not a readable parquet file")
+found("an artifact cut off", _bytes(lambda b: b[:-100]), "is damaged")
 found("an artifact of no bytes", _bytes(lambda b: b""), "is not a readable parquet file")
 found("an artifact of zeros", _bytes(lambda b: bytes(len(b))), "is not a readable parquet file")
-found("a bit turned over", _bytes(_flip), "is not a readable parquet file")
+found("a bit turned over", _bytes(_flip), "is damaged")
 found("a parquet file of another program", _foreign, "holds no HONES artifact")
 found("an artifact of an older version", _metadata(hones_schema_version="0"), "records version 0")
 found("an artifact without a version", _metadata(hones_schema_version="new"), "records version new")
 found("another artifact in its place", _metadata(hones_schema="splits"), "holds splits version 1")
-found("an artifact of fewer columns", _fewer_columns, "has columns")
+found("an artifact of fewer columns", _fewer_columns, "has no digest of its bytes")
 found(
     "a folder in place of an artifact",
     lambda study: (study.path(RECORDS).unlink(), study.path(RECORDS).mkdir()),
@@ -78,7 +78,7 @@ found(
 @ENVIRONMENT.case(
     "an artifact cut off, in a whole run",
     workflow(f"{RUN}/benchmark/instances/caption.parquet"),
-    f"build_instances stopped: {RUN}/benchmark/splits.parquet is not a readable parquet file",
+    f"build_instances stopped: {RUN}/benchmark/splits.parquet is damaged",
     "run again: snakemake --forcerun build_splits",
 )
 def _cut_off(study):
