@@ -18,7 +18,7 @@ results: env
 	$(if $(QUIET),HONES_QUIET=1) $(BIN)/snakemake --cores all --quiet $(if $(QUIET),all,rules host)
 
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/long --ignore tests/slurm
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/long --ignore tests/slurm
 
 test-long: env
 	$(BIN)/python -m pytest -n 2 tests/long
