@@ -40,7 +40,7 @@ if APART[1]:
             f"{RUN}/logs/measure_head_effects/{job_name()}{HEADS_JOB}.log",
         wildcard_constraints:
             task="|".join(task for task in TASK_NAMES if task not in JOINT_TASKS),
-        cache: True
+        cache: workflow.enable_cache
         conda:
             "../envs/hones.yaml"
         params:
@@ -81,7 +81,7 @@ if JOINT_TASKS:
             },
         log:
             f"{RUN}/logs/measure_joint_head_effects/{{model}}{HEADS_JOB}.log",
-        cache: True
+        cache: workflow.enable_cache
         conda:
             "../envs/hones.yaml"
         params:

@@ -9,7 +9,7 @@ rule measure_neuron_effects:
         **job_outputs("neuron_effects"),
     log:
         f"{RUN}/logs/measure_neuron_effects/{job_name()}.log",
-    cache: True
+    cache: workflow.enable_cache
     conda:
         "../envs/hones.yaml"
     params:

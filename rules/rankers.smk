@@ -9,7 +9,7 @@ rule measure_random_heads:
         **job_outputs("random_head_effects"),
     log:
         f"{RUN}/logs/measure_random_heads/{job_name()}.log",
-    cache: True
+    cache: workflow.enable_cache
     conda:
         "../envs/hones.yaml"
     params:
@@ -33,7 +33,7 @@ rule measure_gaussian_heads:
         **job_outputs("gaussian_effects"),
     log:
         f"{RUN}/logs/measure_gaussian_heads/{job_name()}.log",
-    cache: True
+    cache: workflow.enable_cache
     conda:
         "../envs/hones.yaml"
     params:
