@@ -58,6 +58,7 @@ class Run:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hears_ctrl_c,
             )
         self.started.append(self)
 
@@ -75,6 +76,11 @@ class Run:
     def succeed(self) -> str:
         assert self.end() == 0, self.said()
         return self.said()
+
+
+def _hears_ctrl_c() -> None:
+    """A process inherits that SIGINT is ignored, as of whatever a shell runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class SlurmRun(Run):
