@@ -15,16 +15,17 @@ CONTRACT = Path(__file__).resolve().parent.parent / "docs" / "invalidation.yaml"
 
 _HEAD = """# What runs again
 
-Generated from `docs/invalidation.yaml` by `make docs`; do not edit. A test changes every setting
-and every module named here in a project that is complete, and compares what Snakemake would do with
-this page. A setting or a module that is not on the page fails the test.
+Generated from `docs/invalidation.yaml` by `make docs`; do not edit. A test changes every one of
+the {settings} settings and {modules} modules named here in a project that is complete, and
+compares what Snakemake would do with this page. A setting or a module that is not on the page
+fails the test.
 
 A change sets off the steps under *starts at*, and all that follows them runs again. Taken back
 before anything was run, it re-runs nothing. Nor do comments, docstrings and the format of the code.
 What would run in your folder, and why, is said by `python -m hones_core.explain`.
 
-The steps are those of a complete run of one model with every ranker, the targets outside the
-default one included (`ood_benchmark`, `ood_steering`, `head_screening`, `rankers_full`). With
+The {steps} steps are those of a complete run of one model with every ranker, the targets outside
+the default one included (`ood_benchmark`, `ood_steering`, `head_screening`, `rankers_full`). With
 `jobs: per_model`, as here, a step has one job for all tasks of a model; with `jobs: per_task` the
 jobs of an unconcerned task stay as they are.
 """
@@ -82,7 +83,12 @@ def read_contract(path: Path = CONTRACT) -> Contract:
 
 def contract_page(contract: Contract) -> str:
     """docs/invalidation.md."""
-    rows = [_HEAD, "## Settings\n", _table_head("setting", "for instance")]
+    head = _HEAD.format(
+        settings=sum(len(change.names) for change in contract.settings),
+        modules=sum(len(change.names) for change in contract.modules),
+        steps=len(contract.reads),
+    )
+    rows = [head, "## Settings\n", _table_head("setting", "for instance")]
     for change in contract.settings:
         what = _what(contract, change)
         rows += [

@@ -42,6 +42,7 @@ try:
 except yaml.YAMLError as error:
     raise WorkflowError(f"{own_config} is not valid YAML: {error}") from None
 update_config(whole_config, config)
+config.update(whole_config)  # what Snakemake's report shows its texts with
 CONFIG_FILES = [own_config, *workflow.configfiles]
 try:
     SETTINGS = load_settings(whole_config, CONFIG_FILES)

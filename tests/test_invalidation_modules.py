@@ -51,10 +51,3 @@ def test_comments_docstrings_and_format_re_run_nothing(project):
         said = text[:first] + "In other words. " + text[first:]
         path.write_text(said.replace("\n\n\n", "\n\n# a comment\n\n\n\n") + "\n# the end\n")
     assert planned(project).rules == frozenset()
-
-
-def test_the_document_counts_settings_modules_and_steps():
-    page = " ".join((ROOT / "docs" / "reliability.md").read_text().split())
-    settings = sum(len(change.names) for change in CONTRACT.settings)
-    assert f"each of the {settings} settings and {len(MODULES)} modules" in page
-    assert f"which of the {len(CONTRACT.reads)} steps" in page
