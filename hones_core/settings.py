@@ -366,6 +366,7 @@ class Neurons(Section):
     activation: Literal["z", "gate"] = Field(description="what the activation rankers look at")
     activation_threshold: float = Field(description="a neuron is active above it (AP, APE)")
     ma_absolute: bool = Field(description="whether MA takes absolute values")
+    shards: Positive = Field(description="jobs that share the heads of a task")
     rankers: tuple[RankerName, ...] = Field(
         min_length=1, description="rankers to compare; each runs on the tasks it applies to"
     )
@@ -569,7 +570,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _shards_are_of_a_task(self) -> "Settings":
-        for name in ("heads", "masking"):
+        for name in ("heads", "neurons", "masking"):
             if self.jobs == "per_model" and getattr(self, name).shards > 1:
                 raise ValueError(
                     f"{name}.shards divides a task's job: set jobs to per_task with it"

@@ -123,6 +123,7 @@ OOD = SETTINGS.ood
 # What the file names of one of several jobs a task end with; a single job writes the artifact.
 JOINT_TASKS = list(SETTINGS.heads.joint_tasks)
 HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
+NEURONS_JOB = f"{os.sep}{{shard}}" if SETTINGS.neurons.shards > 1 else ""
 MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
 # A job that runs a model takes one task or, in turn, all of them.
 PER_MODEL = SETTINGS.jobs == "per_model"

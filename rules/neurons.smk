@@ -6,19 +6,45 @@ rule measure_neuron_effects:
         model_files,
         unpack(job_inputs("images", "instances", "heads")),
     output:
-        **job_outputs("neuron_effects"),
+        **job_outputs("neuron_effects", shard=NEURONS_JOB),
     log:
-        f"{RUN}/logs/measure_neuron_effects/{job_name()}.log",
+        f"{RUN}/logs/measure_neuron_effects/{job_name()}{NEURONS_JOB}.log",
     cache: workflow.enable_cache
     conda:
         "../envs/hones.yaml"
     params:
         of=own_values,
         cfg=job_params(neuron_effects_section),
+        shards=SETTINGS.neurons.shards,
         code=job_code("measure_neuron_effects"),
         env=versions(*MODEL_PACKAGES),
     script:
         "../workflow_scripts/measure_neuron_effects.py"
+
+
+if SETTINGS.neurons.shards > 1:
+
+    rule gather_neuron_effects:
+        input:
+            expand(
+                f"{RUN}/{{{{model}}}}/{{{{task}}}}/{{{{effects}}}}/{{shard}}.parquet",
+                shard=range(SETTINGS.neurons.shards),
+            ),
+        output:
+            f"{RUN}/{{model}}/{{task}}/{{effects}}.parquet",
+        log:
+            f"{RUN}/logs/gather_neuron_effects/{{model}}/{{task}}/{{effects}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/gather_neuron_effects/{{model}}/{{task}}/{{effects}}.tsv"
+        wildcard_constraints:
+            effects="neuron_effects|random_head_effects|gaussian_effects",
+        conda:
+            "../envs/hones.yaml"
+        params:
+            code=code("gather_neuron_effects"),
+            env=versions(*TABLE_PACKAGES),
+        script:
+            "../workflow_scripts/gather_neuron_effects.py"
 
 
 rule measure_activations:

@@ -6,9 +6,9 @@ rule measure_random_heads:
         model_files,
         unpack(job_inputs("images", "instances", "heads")),
     output:
-        **job_outputs("random_head_effects"),
+        **job_outputs("random_head_effects", shard=NEURONS_JOB),
     log:
-        f"{RUN}/logs/measure_random_heads/{job_name()}.log",
+        f"{RUN}/logs/measure_random_heads/{job_name()}{NEURONS_JOB}.log",
     cache: workflow.enable_cache
     conda:
         "../envs/hones.yaml"
@@ -19,6 +19,7 @@ rule measure_random_heads:
                 **neuron_effects_section(wc), seeds=random_seeds("rand_head")
             )
         ),
+        shards=SETTINGS.neurons.shards,
         code=job_code("measure_random_heads"),
         env=versions(*MODEL_PACKAGES),
     script:
@@ -30,9 +31,9 @@ rule measure_gaussian_heads:
         model_files,
         unpack(job_inputs("images", "instances", "heads")),
     output:
-        **job_outputs("gaussian_effects"),
+        **job_outputs("gaussian_effects", shard=NEURONS_JOB),
     log:
-        f"{RUN}/logs/measure_gaussian_heads/{job_name()}.log",
+        f"{RUN}/logs/measure_gaussian_heads/{job_name()}{NEURONS_JOB}.log",
     cache: workflow.enable_cache
     conda:
         "../envs/hones.yaml"
@@ -41,6 +42,7 @@ rule measure_gaussian_heads:
         cfg=job_params(
             lambda wc: section(**neuron_effects_section(wc), seed=SETTINGS.seed)
         ),
+        shards=SETTINGS.neurons.shards,
         code=job_code("measure_gaussian_heads"),
         env=versions(*MODEL_PACKAGES),
     script:

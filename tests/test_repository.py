@@ -89,6 +89,7 @@ def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
         "__init__",
         "step",
         "model_step",
+        "neuron_effects_step",
         "table_step",
         "task_jobs",
         "timed_step",

@@ -8,7 +8,15 @@ from resume_support import JOBS
 
 from hones_core import artifacts
 from hones_core.artifacts import ArtifactError
-from hones_core.shards import join_shards, shard_of, shard_provenance
+from hones_core.attribution.neuron_effects import gaussian_noise, measure_neuron_effects
+from hones_core.schemas.neurons import NEURON_EFFECTS
+from hones_core.shards import (
+    heads_of_shard,
+    join_head_shards,
+    join_shards,
+    shard_of,
+    shard_provenance,
+)
 
 pytest_plugins = ["model_fixtures"]
 
@@ -92,3 +100,81 @@ def test_jobs_with_other_batches_are_refused(tiny, tmp_path):
         join_shards([paths[0], others[1]], schema)
     with pytest.raises(ArtifactError, match="not every shard is there once"):
         join_shards([paths[1], paths[0]], schema)
+
+
+PLACES = [(0, 1), (1, 3), (0, 3), (1, 0)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_every_head_is_in_one_shard_with_all_of_its_layer(count):
+    places = [(layer, head) for head in (3, 1) for layer in (5, 0, 7)] + [(2, 2)]
+    shares = [heads_of_shard(places, 8, (index, count)) for index in range(count)]
+    assert sorted(place for share in shares for place in share) == sorted(places)
+    for share in shares:
+        assert share == [place for place in places if place in share]
+    layers = [{layer for layer, _ in share} for share in shares]
+    assert sum(map(len, layers)) == 4
+    with pytest.raises(ValueError, match=f"shard {count} of {count} does not exist"):
+        heads_of_shard(places, 8, (count, count))
+
+
+def test_the_costliest_layers_are_divided_first():
+    """Heads of layer 0 of 8 cost eight layers each, those of layer 7 one."""
+    places = [(0, 0), (0, 1), (1, 0), (3, 0), (7, 0), (7, 1)]
+    assert heads_of_shard(places, 8, (0, 2)) == [(0, 0), (0, 1)]
+    assert heads_of_shard(places, 8, (1, 2)) == [(1, 0), (3, 0), (7, 0), (7, 1)]
+
+
+def write_head_shards(folder, evaluator, instances, count: int, disruption=None):
+    """The artifacts of all jobs that share the heads; returns their paths."""
+    chunks = [[one.instance_id for one in some] for some in evaluator.prompt_chunks(instances)]
+    paths = [folder / f"{count}.{index}" for index in range(count)]
+    for index, path in enumerate(paths):
+        shard = index, count
+        own = heads_of_shard(PLACES, evaluator.adapter.n_layers, shard)
+        frame = measure_neuron_effects(evaluator, instances, instances, own, disruption=disruption)
+        made_by = {**MADE_BY, "wildcards": {"task": "ocr", "shard": str(index)}}
+        made_by = shard_provenance(made_by, chunks, shard, PLACES)
+        artifacts.write(path, frame, NEURON_EFFECTS, made_by)
+    return paths
+
+
+@pytest.mark.parametrize("disruption", [None, gaussian_noise()], ids=["mean", "noise"])
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+def test_joined_shards_of_heads_have_the_bytes_of_one_job(tiny, tmp_path, engine, disruption):
+    evaluator = tiny.evaluator("ocr", 2, engine=engine)
+    instances = make_instances("ocr", 5)
+    frame = measure_neuron_effects(evaluator, instances, instances, PLACES, disruption=disruption)
+    assert set(zip(frame["head_layer"], frame["head"], strict=True)) == {(-1, -1), *PLACES}
+    whole = tmp_path / "whole"
+    artifacts.write(whole, frame, NEURON_EFFECTS, MADE_BY)
+    for count in (2, 5):  # five: more jobs than layers, so some have no head
+        paths = write_head_shards(tmp_path, evaluator, instances, count, disruption)
+        joined, made_by = join_head_shards(paths, NEURON_EFFECTS)
+        artifacts.write(tmp_path / "joined", joined, NEURON_EFFECTS, made_by)
+        assert (tmp_path / "joined").read_bytes() == whole.read_bytes()
+
+
+def test_shards_of_heads_whose_base_runs_differ_are_refused(tiny, tmp_path):
+    evaluator, instances = tiny.evaluator("ocr", 2), make_instances("ocr", 4)
+    paths = write_head_shards(tmp_path, evaluator, instances, 2)
+    frame = artifacts.read(paths[1], NEURON_EFFECTS)
+    base = frame["head_layer"] == -1
+    frame.loc[base, "contribution"] = frame.loc[base, "contribution"].map(lambda x: x * (1 + 1e-15))
+    made_by = artifacts.provenance(paths[1])
+    artifacts.write(paths[1], frame, NEURON_EFFECTS, made_by)
+    said = f"{paths[1]} and {paths[0]} differ in the run that disturbs no head"
+    with pytest.raises(ArtifactError, match=said):
+        join_head_shards(paths, NEURON_EFFECTS)
+
+
+def test_shards_of_other_heads_are_refused(tiny, tmp_path):
+    """A head could be lost or be double where the ranking changed in between."""
+    instances = make_instances("ocr", 4)
+    paths = write_head_shards(tmp_path, tiny.evaluator("ocr", 2), instances, 2)
+    made_by = artifacts.provenance(paths[1])
+    ids = [[one.instance_id for one in instances]]
+    other = shard_provenance(made_by, ids, (1, 2), PLACES[1:])
+    artifacts.write(paths[1], artifacts.read(paths[1], NEURON_EFFECTS), NEURON_EFFECTS, other)
+    with pytest.raises(ArtifactError, match="divided the instances differently"):
+        join_head_shards(paths, NEURON_EFFECTS)

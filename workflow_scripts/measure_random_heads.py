@@ -1,29 +1,16 @@
 """Write-in contributions, and their drop under the random heads of every seed."""
 
 from hones_core import artifacts
-from hones_core.attribution.neuron_effects import measure_neuron_effects
 from hones_core.attribution.rand_head import random_heads
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import RANDOM_HEAD_EFFECTS
-from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
-from workflow_scripts.step import provenance
+from workflow_scripts.neuron_effects_step import write_neuron_effects
 from workflow_scripts.task_jobs import task_jobs
 from workflow_scripts.timed_step import timed_step
 
 with timed_step(snakemake):
     for job in task_jobs(snakemake):
-        cfg = job.params.cfg
         ranking = artifacts.read(job.input.heads, HEAD_RANKING)
-        drawn = {head for seed in cfg["seeds"] for head in random_heads(ranking, seed)}
-        with kept_parts(job) as parts:
-            effects = measure_neuron_effects(
-                open_evaluator(job),
-                read_instances(job, ("discovery",), cfg["samples"]),
-                documents=read_instances(job, ("discovery",)),
-                heads=sorted(drawn),
-                clip=cfg["clip"],
-                positions=cfg["positions"],
-                idf_tokens=cfg["idf_tokens"],
-                parts=parts,
-            )
-            artifacts.write(job.output[0], effects, RANDOM_HEAD_EFFECTS, provenance(job))
+        seeds = job.params.cfg["seeds"]
+        drawn = {head for seed in seeds for head in random_heads(ranking, seed)}
+        write_neuron_effects(job, sorted(drawn), RANDOM_HEAD_EFFECTS)

@@ -114,14 +114,18 @@ def choose_instances(
     return found
 
 
+def shard(snakemake: Any) -> tuple[int, int]:
+    """Which of how many jobs that share the task: (index from 0, number)."""
+    return int(snakemake.wildcards.get("shard", 0)), snakemake.params.shards
+
+
 def own_share(
     snakemake: Any, evaluator: Evaluator, instances: list[Instance]
 ) -> tuple[list[Instance], dict[str, Any]]:
     """Those of the instances that this job measures, all if it has no shard; its provenance."""
-    shard = int(snakemake.wildcards.get("shard", 0)), snakemake.params.shards
-    chunks = evaluator.chunks(instances)
+    own, chunks = shard(snakemake), evaluator.chunks(instances)
     ids = [[instance.instance_id for instance in chunk] for chunk in chunks]
-    return shard_of(chunks, shard), shard_provenance(provenance(snakemake), ids, shard)
+    return shard_of(chunks, own), shard_provenance(provenance(snakemake), ids, own)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Whatever happens to a run, resumed it ends with the bytes of an undisturbed one.
 
-Takes about half an hour of two cores: `make test-long`.
+Takes about an hour of two cores: `make test-long`.
 """
 
 import os
@@ -121,4 +121,41 @@ def test_a_damaged_artifact_is_refused_and_the_remedy_that_is_named_helps(
         path.write_bytes(content)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         succeed(project, "--cores", "2", *arguments)
+    assert digests(project) == expected
+
+
+UNREADABLE = {  # input: a step that reads it, and one artifact that the step makes
+    "results/small/scenes/train2014/COCO_train2014_000000000001.png": (
+        "predict_base",
+        "llava/vqa/base_predictions.parquet",
+    ),
+    "resources/toy/llava/model.safetensors": ("predict_base", "llava/vqa/base_predictions.parquet"),
+    "results/small/scenes/annotations/captions_train2014.json": (
+        "build_records",
+        "benchmark/records.parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_an_input_that_cannot_be_read_is_named_and_loses_nothing(undisturbed, expected, name):
+    project, arguments = undisturbed
+    path = project / name
+    rule, made = UNREADABLE[name]
+    stat, content = path.stat(), path.read_bytes()
+    target = f"results/small/{made}"
+
+    def put(what: bytes) -> None:  # as a failing disk would: nobody sees a change
+        path.write_bytes(what)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    put(content[: len(content) // 2])
+    failed = snakemake(project, target, "--cores", "1", *arguments, "--forcerun", rule)
+    put(content)
+    said = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert path.name in said
+    kept = digests(project)
+    assert kept.items() <= expected.items()
+    succeed(project, target, "--cores", "2", *arguments)
     assert digests(project) == expected
