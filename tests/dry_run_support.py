@@ -17,11 +17,13 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 
 @dataclass(frozen=True)
 class Plan:
-    """What would run. rules: their names. set_off: those of them that run for a reason of their
-    own, and not only because an earlier step runs. follows: of every rule, also those that would
-    not run, the rules whose output it reads. params: of every job that is not a target."""
+    """What would run. rules: their names. jobs: "rule", or "rule/task" where the rule has a task.
+    set_off: those of the rules that run for a reason of their own, and not only because an earlier
+    step runs. follows: of every rule, also those that would not run, the rules whose output it
+    reads. params: of every job that is not a target."""
 
     rules: frozenset[str]
+    jobs: frozenset[str]
     set_off: frozenset[str]
     follows: dict[str, frozenset[str]]
     params: dict[str, dict[str, Any]]
@@ -58,10 +60,16 @@ def _plan(dag: Any, targets: set[str]) -> Plan:
         follows.setdefault(job.rule.name, set()).update(before - {job.rule.name})
     return Plan(
         frozenset(job.rule.name for job in needed),
+        frozenset(_name_of(job) for job in needed),
         frozenset(job.rule.name for job in needed if _own_reason(dag.reason(job))),
         {rule: frozenset(before) for rule, before in follows.items()},
         {str(job): dict(job.params.items()) for job in jobs},
     )
+
+
+def _name_of(job: Any) -> str:
+    task = job.wildcards_dict.get("task")
+    return f"{job.rule.name}/{task}" if task else job.rule.name
 
 
 def _own_reason(reason: Any) -> bool:

@@ -4,7 +4,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from workflow_support import copy_project, planned
+from dry_run_support import dry_run
+from workflow_support import copy_project
 
 from hones_core.engine import plan, projection
 from hones_core.settings import Settings
@@ -22,6 +23,10 @@ TOYS = {"toy-full": ["configs/toy-full.yaml"]}
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def planned(project: Path, files: list[str]) -> frozenset[str]:
+    return dry_run(project, ("all",), *(project / file for file in files)).jobs
 
 
 def settings_of(files: list[str]) -> Settings:
@@ -52,14 +57,12 @@ def test_the_full_toy_compares_every_ranker_on_both_models(project):
     assert {settings.rankers_of(model.name) for model in settings.models} == {
         settings.neurons.rankers
     }
-    assert {"measure_qrnca/vqa", "draw_toy_scenes"} <= planned(
-        project, "--configfile", *TOYS["toy-full"]
-    )
+    assert {"measure_qrnca/vqa", "draw_toy_scenes"} <= planned(project, TOYS["toy-full"])
 
 
 @pytest.mark.parametrize("run_name", OVER_PAPER)
 def test_an_overlay_plans_without_weights_images_or_annotations(project, run_name):
-    jobs = planned(project, "--configfile", *OVER_PAPER[run_name])
+    jobs = planned(project, OVER_PAPER[run_name])
     assert "draw_toy_scenes" not in jobs
     assert {"build_records", "measure_joint_head_effects", "tabulate_steering"} <= jobs
 

@@ -1,18 +1,15 @@
-"""Only what a change can touch is run again: dry runs after a pretended complete run."""
+"""With a job for each task, only the tasks that a change touches run again.
+
+The contract (test_invalidation_settings.py, test_invalidation_modules.py) says which steps do.
+"""
 
 import shutil
 import subprocess
 import sys
 
 import pytest
-from workflow_support import (
-    copy_project,
-    pretend_complete,
-    snakemake,
-    succeed,
-    write_config,
-)
-from workflow_support import planned as planned_jobs
+from dry_run_support import dry_run
+from workflow_support import copy_project, pretend_complete, snakemake, succeed, write_config
 
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {
@@ -42,9 +39,6 @@ AGREEMENT = {"tabulate_agreement", "plot_agreement"}
 STABILITY = {"tabulate_stability"} | {f"measure_stability/{task}" for task in TASKS}
 EFFICIENCY = {"measure_efficiency/vqa", "tabulate_efficiency"}
 
-# Not part of the default target.
-ON_DEMAND = ("ood_benchmark",)
-
 # From the membership of the top sets on, all tasks depend on each other.
 AFTER_TOP_SETS = (
     {"build_overlap_groups", "select_dominant_groups", *TABLES_AND_FIGURES, *LENS}
@@ -56,9 +50,10 @@ AFTER_TOP_SETS = (
 )
 
 
-def planned(project, *arguments: str) -> set[str]:
-    """What a dry run would do, without report and cards, which follow whatever they show."""
-    return planned_jobs(project, *arguments) - {"write_report", "write_neuron_cards"}
+def planned(project, target: str = "all", overlay: str | None = None) -> frozenset[str]:
+    """What would run for the target, without report and cards, which follow whatever they show."""
+    overlays = [project / overlay] if overlay else []
+    return dry_run(project, (target,), *overlays).jobs - {"write_report", "write_neuron_cards"}
 
 
 def every_model_step(task: str) -> set[str]:
@@ -87,7 +82,7 @@ def complete(tmp_path_factory):
     project = copy_project(tmp_path_factory.mktemp("project"))
     config = project / "config.yaml"
     config.write_text(config.read_text().replace("jobs: per_model ", "jobs: per_task "))
-    pretend_complete(project, "all", *ON_DEMAND)
+    pretend_complete(project, "all", "ood_benchmark")
     return project
 
 
@@ -165,7 +160,7 @@ def test_an_option_of_a_ranker_re_runs_its_own_measurement(
 
 def test_a_shorter_list_of_rankers_measures_nothing_anew(complete):
     overlay = write_config(complete, "few.yaml", {"neurons": {"rankers": ["hones", "random"]}})
-    found = planned(complete, "--configfile", overlay)
+    found = planned(complete, overlay=overlay)
     assert found == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
 
 
@@ -225,38 +220,6 @@ def test_what_a_retrieval_candidate_is_re_runs_retrieval(complete, edit):
     }
 
 
-def test_divisions_of_other_data_sets_and_downloads_re_run_nothing_of_the_main_run(complete, edit):
-    edit("config.yaml", "tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ")
-    edit("config.yaml", "folder: data/coco ", "folder: data/elsewhere ")
-    assert planned(complete) == set()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("tuning_fraction: 0.2 ", "tuning_fraction: 0.3 ", {"build_ood_splits"}),
-        (
-            "n_queries: 34 ",
-            "n_queries: 30 ",
-            {"mine_ood_pools", "tabulate_ood_false_negatives"}
-            | {"build_ood_instances", "build_ood_splits"},
-        ),
-        ("colour: [0, 0, 255]", "colour: [255, 0, 0]", set()),
-    ],
-)
-def test_what_is_made_on_demand_re_runs_what_it_needs(complete, edit, old, new, expected):
-    edit("config.yaml", old, new)
-    assert planned(complete, *ON_DEMAND) - {"ood_benchmark"} == expected
-
-
-def test_a_comment_a_docstring_and_blank_lines_re_run_nothing(complete, edit):
-    for name in ("engine/interventions.py", "benchmark/selection.py", "tasks/vqa.py"):
-        edit(f"hones_core/{name}", '"""', '"""Said in other words. ')
-    edit("hones_core/heads.py", "\nimport pandas", "\n# a comment\n\n\nimport pandas")
-    edit("workflow_scripts/predict_base.py", "from hones_core", "# a comment\nfrom hones_core")
-    assert planned(complete) == set()
-
-
 def test_a_changed_task_re_runs_that_task(complete, edit):
     edit("hones_core/tasks/vqa.py", "import ", "CHANGED = 1\nimport ")
     planned_now = planned(complete)
@@ -264,80 +227,11 @@ def test_a_changed_task_re_runs_that_task(complete, edit):
     assert not {f"predict_base/{task}" for task in TASKS if task != "vqa"} & planned_now
 
 
-def test_a_changed_intervention_re_runs_what_runs_models(complete, edit):
-    edit("hones_core/engine/interventions.py", "/ (n_heads - 1)", "/ (n_heads + 1)")
-    planned_now = planned(complete)
-    assert {f"measure_head_effects/{task}" for task in TASKS} <= planned_now
-    assert not {"draw_toy_scenes", "build_records", "embed_captions"} & planned_now
-
-
-def test_the_number_of_resamples_re_runs_no_model(complete, edit):
-    edit("config.yaml", "bootstrap_resamples: 10000", "bootstrap_resamples: 5000")
-    assert planned(complete) == {"tabulate_masking", *TABLES_AND_FIGURES, *SWEEPS}
-
-
-def test_other_data_re_runs_what_looks_at_it(complete, edit):
-    edit("config.yaml", "n_images: 120 ", "n_images: 110 ")
-    made = {"draw_shifted_scenes", "build_ood_items", "embed_ood_captions", "mine_ood_pools"}
-    shown = {"build_ood_instances", "predict_ood_groups", "tabulate_ood_groups"}
-    assert planned(complete) == made | shown
-
-
-def test_the_report_follows_every_table(complete, edit):
-    assert "write_report" not in planned_jobs(complete)
-    edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
-    assert planned_jobs(complete) == {"planted_recovery", "write_report"}
-
-
-def test_what_the_report_shows_of_samples_re_runs_nothing_else(complete, edit):
-    edit("config.yaml", "samples: 12                 # samples a", "samples: 6 # samples a")
-    assert planned_jobs(complete) == {"write_report"}
-
-
-def test_the_neurons_pages_follow_rankings_and_not_masking(complete, edit):
-    edit("config.yaml", "learning_rate: 0.05 ", "learning_rate: 0.04 ")
-    assert "write_neuron_cards" not in planned_jobs(complete)
-    edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
-    assert "write_neuron_cards" in planned_jobs(complete)
-
-
-def test_the_planted_models_need_no_data_and_re_run_alone(complete, edit):
-    edit("config.yaml", "head_samples: 14 ", "head_samples: 21 ")
-    assert planned(complete) == {"planted_recovery"}
-
-
-def test_steering_values_re_run_steering_only(complete, edit):
-    edit("config.yaml", "kl_weights: [0.05]", "kl_weights: [0.1]")
-    assert planned(complete) == {"tabulate_steering"} | {
-        f"{step}/{task}" for step in ("learn_steering_scales", "predict_steered") for task in TASKS
-    }
-
-
 def test_a_job_for_all_tasks_of_a_model_names_each_task_s_files_and_parameters(complete, edit):
     edit("config.yaml", "jobs: per_task ", "jobs: per_model ")
     jobs = planned(complete)
     assert "predict_base" in jobs and "rank_heads/ocr" in jobs
     assert not {"predict_base/ocr", "draw_toy_scenes", "build_instances/ocr"} & jobs
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        (
-            "samples_per_task: 2 ",
-            "samples_per_task: 3 ",
-            LENS - {f"measure_logit_lens/{task}" for task in TASKS},
-        ),
-        (
-            "norm: none ",
-            "norm: own ",
-            LENS - {"choose_lens_samples"} | {"tabulate_logit_lens", "plot_logit_lens"},
-        ),
-    ],
-)
-def test_other_samples_of_the_logit_lens_run_no_model(complete, edit, old, new, expected):
-    edit("config.yaml", old, new)
-    assert planned(complete) == expected
 
 
 HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}
@@ -363,10 +257,7 @@ def test_without_screening_the_utility_of_heads_measures_none_anew(complete, edi
     planned_now = planned(complete)
     assert {f"rank_heads/{task}" for task in TASKS} <= planned_now
     assert not planned_now & {f"measure_head_effects/{task}" for task in TASKS}
-    assert planned(complete, "head_screening") - planned_now == {
-        "tabulate_head_screening",
-        "head_screening",
-    }
+    assert planned(complete, "head_screening") - planned_now == {"tabulate_head_screening"}
 
 
 def test_more_jobs_for_the_heads_re_run_what_head_effects_are_for(complete, edit):
@@ -376,8 +267,25 @@ def test_more_jobs_for_the_heads_re_run_what_head_effects_are_for(complete, edit
     assert not planned_now & NOT_AFTER_HEADS
 
 
+def test_more_jobs_for_neurons_re_run_neither_heads_nor_activations(complete, edit):
+    edit(
+        "config.yaml",
+        "shards: 1                   # jobs per task, of what",
+        "shards: 3 # jobs, of",
+    )
+    planned_now = planned(complete)
+    steps = ("measure_neuron_effects", "measure_random_heads", "measure_gaussian_heads")
+    steps += ("gather_neuron_effects", "rank_neurons")
+    assert planned_now >= {f"{step}/{task}" for step in steps for task in TASKS}
+    assert not planned_now & (HEAD_STEPS | NOT_AFTER_HEADS)
+
+
 def test_more_jobs_for_masking_re_run_masking_only(complete, edit):
-    edit("config.yaml", "shards: 1                   # jobs per task, of", "shards: 3 # jobs, of")
+    edit(
+        "config.yaml",
+        "shards: 1                   # jobs per task, of masked",
+        "shards: 3 # of masked",
+    )
     planned_now = planned(complete)
     steps = ("predict_masked", "gather_masked_predictions")
     steps += ("predict_group_masked", "gather_group_predictions")
@@ -391,7 +299,7 @@ def test_a_touched_input_of_equal_content_re_runs_nothing(complete):
 
 
 def test_the_real_study_plans_without_weights_images_or_annotations(complete):
-    jobs = planned(complete, "--configfile", "configs/paper.yaml")
+    jobs = planned(complete, overlay="configs/paper.yaml")
     assert "draw_toy_scenes" not in jobs
     assert {"build_records", "measure_head_effects/retrieval", "tabulate_steering"} <= jobs
 
