@@ -1,6 +1,6 @@
 """The shipped toys: fast engine and plain path on every head and 64 samples of every task.
 
-Takes about twenty minutes of one core: `make test-long`.
+Takes about an hour of one core, half of it Qwen's retrieval by the plain path: `make test-long`.
 """
 
 import sys
@@ -25,6 +25,10 @@ from hones_core.schemas.benchmark import INSTANCES
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = 64
+LOGPROB_TOLERANCE = 1e-5
+# Some disturbed heads of Qwen's first layers round worse: against float64 the plain path is off by
+# up to 1.6e-5 there, the fast engine by 3.3e-5 (99 % of all: 6e-6).
+ROUNDED = {("qwen2_5_vl", "retrieval"): 5e-5}
 CONFIG = {
     "data": {"toy_scenes": {"n_images": 400}},
     "benchmark": {
@@ -68,7 +72,9 @@ def test_decisions_and_rankings_are_the_same(project, task, family):
     assert len(fast) == 33 * SAMPLES
     assert plain[[*key, "utility"]].equals(fast[[*key, "utility"]])
     for name in ("target_logprob", "first_token_logprob"):
-        assert (plain[name] - fast[name]).abs().max() <= 1e-5
+        difference = (plain[name] - fast[name]).abs()
+        assert difference.max() <= ROUNDED.get((family, task), LOGPROB_TOLERANCE)
+        assert difference.quantile(0.99) <= LOGPROB_TOLERANCE
     places = [one[["layer", "head"]].to_numpy().tolist() for one in rankings]
     assert places[0] == places[1]
     top = [one.query("rank < 26")[["layer", "neuron"]].to_numpy().tolist() for one in orders]
