@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from engine_work import Bench, Clock, Head, Round
 
-from hones_core.engine import fast, plain
+from hones_core.engine import fast, fast_rankings, plain
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, applied
 from hones_core.engine.results import Answer, Ranked
@@ -106,7 +106,7 @@ def _fast_answers(
 
 def _traced(
     evaluator: Evaluator, chunk: Sequence[Instance]
-) -> fast.TracedAnswers | fast.TracedCandidates:
+) -> fast.TracedAnswers | fast_rankings.TracedCandidates:
     """A chunk, prepared without targets; it has to fit into memory."""
     (part,) = evaluator.prepare(chunk, score_targets=False).parts
     return part.traced
@@ -205,7 +205,7 @@ def _query(evaluator: Evaluator, item: Instance) -> plain.Query:
 
 def _fast_rankings(
     evaluator: Evaluator,
-    traced: fast.TracedCandidates,
+    traced: fast_rankings.TracedCandidates,
     heads: Sequence[Head],
     items: Sequence[Instance],
 ) -> tuple[dict[Head, list[Ranked]], int]:

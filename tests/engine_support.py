@@ -16,8 +16,8 @@ from model_support import Tiny, instance
 from PIL import Image
 from torch import Tensor
 
+from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator, Prepared
-from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import Change, Intervention, applied
 from hones_core.engine.results import Answer, Ranked
 from hones_core.models.adapter import Adapter, Batch, counted_positions, following_positions

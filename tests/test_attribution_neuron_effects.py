@@ -15,8 +15,8 @@ from hones_core.attribution.neuron_effects import (
     write_in_weights,
 )
 from hones_core.engine.activations import last_token_activations
+from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.fast import Limits
 from hones_core.models import load_model
 from hones_core.schemas.neurons import NEURON_EFFECTS
 

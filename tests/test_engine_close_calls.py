@@ -9,7 +9,7 @@ from engine_support import ENGINES, small_limits, watched, whole_states
 from model_support import instance, make_instances, random_model
 
 from hones_core.engine import plain
-from hones_core.engine.fast import _doubtful, _others
+from hones_core.engine.fast_rankings import _doubtful, _others
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
 from hones_core.heads import measure_head_effects
 from hones_core.models.llava import LlavaAdapter

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from hones_core.engine import decode as decoding
 from hones_core.engine.decode import DecodePool, Waiting, choose, decode
-from hones_core.engine.fast import candidate_groups
+from hones_core.engine.fast_rankings import candidate_groups
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons, applied
 from hones_core.models.adapter import Adapter, Batch, following_positions
 

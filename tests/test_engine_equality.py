@@ -17,7 +17,7 @@ from engine_support import (
 
 from hones_core.attribution.neuron_effects import measure_neuron_effects
 from hones_core.attribution.rankers import Measurements, rank_neurons
-from hones_core.engine.fast import Limits
+from hones_core.engine.at_once import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.head_ranking import rank_heads
 from hones_core.heads import measure_head_effects

@@ -17,7 +17,7 @@ from model_support import (
     stock_tokens,
 )
 
-from hones_core.engine.fast import Limits
+from hones_core.engine.at_once import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.models.llava import LlavaAdapter
 

@@ -9,8 +9,8 @@ import torch
 from model_support import make_instances
 
 from hones_core.attribution.neuron_effects import measure_neuron_effects
+from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
 from hones_core.engine.memory import NotEnoughMemoryError, lowered
 from hones_core.steering.bank import Bank

@@ -16,7 +16,8 @@ from engine_support import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hones_core.engine.fast import Limits, rankings_under, trace_candidates
+from hones_core.engine.at_once import Limits
+from hones_core.engine.fast_rankings import rankings_under, trace_candidates
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.models.adapter import Adapter
 

@@ -15,8 +15,8 @@ from model_support import (
 )
 
 from hones_core.engine import evaluate
+from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.fast import Limits
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons, applied
 from hones_core.models import load_model
 from hones_core.tasks.retrieval import ndcg

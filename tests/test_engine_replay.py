@@ -7,7 +7,7 @@ from model_support import make_instances
 from transformers import DynamicCache
 
 from hones_core.engine.activations import LastTokenActivations, last_token_activations
-from hones_core.engine.fast import Limits, together
+from hones_core.engine.at_once import Limits, together
 from hones_core.engine.interventions import (
     MeanReplaceHead,
     ScaleNeurons,

@@ -13,8 +13,8 @@ from hones_core import artifacts
 from hones_core.benchmark.images import require_images
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.seeding import seeded_order
+from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.fast import Limits
 from hones_core.engine.ready import require_ready
 from hones_core.engine.selfcheck import check_model
 from hones_core.engine.sizing import plan_evaluator

@@ -6,8 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from hones_core.engine.at_once import together
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.fast import together
 from hones_core.engine.interventions import Change, Intervention, applied, recorded_activations
 from hones_core.engine.replay import replay, trace
 from hones_core.engine.segments import prompt_segment

@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from hones_core.benchmark.images import open_image
-from hones_core.engine import fast, plain
+from hones_core.engine import fast, fast_rankings, plain
+from hones_core.engine.at_once import Limits
 from hones_core.engine.interventions import Change, Intervention, applied
 from hones_core.engine.memory import Part, run_parts, trace_parts
 from hones_core.engine.overflow import located
@@ -83,7 +84,7 @@ class Evaluator:
         batch_size: int,
         max_new_tokens: int = 24,
         engine: str = "fast",
-        limits: fast.Limits | None = None,
+        limits: Limits | None = None,
         close_margin: float | None = None,
     ):
         if engine not in ENGINES:
@@ -95,7 +96,7 @@ class Evaluator:
         self.batch_size = batch_size
         self.max_new_tokens = max_new_tokens
         self.engine = engine
-        self.limits = limits or fast.Limits()
+        self.limits = limits or Limits()
         self.close_margin = CLOSE_MARGINS[adapter.dtype] if close_margin is None else close_margin
         self.fitting: int | None = None  # samples that fit at once, known when memory has run out
 
@@ -185,7 +186,7 @@ class Evaluator:
 
     def _trace(
         self, score_targets: bool, instances: Sequence[Instance]
-    ) -> fast.TracedAnswers | fast.TracedCandidates:
+    ) -> fast.TracedAnswers | fast_rankings.TracedCandidates:
         if self.task.KIND == "ranking":
             return self._trace_candidates(instances)
         targets = self._targets(instances) if score_targets else None
@@ -209,14 +210,14 @@ class Evaluator:
 
     def fast_results(
         self,
-        traced: fast.TracedAnswers | fast.TracedCandidates,
+        traced: fast.TracedAnswers | fast_rankings.TracedCandidates,
         interventions: Mapping[Label, Intervention | None],
     ) -> dict[Label, list]:
         """What the fast engine finds for what was traced, before close calls are settled."""
         changes = {label: _changes(self.adapter, one) for label, one in interventions.items()}
         how = self.limits, self.close_margin
-        if isinstance(traced, fast.TracedCandidates):
-            return {**fast.rankings_under(self.adapter, traced, changes, *how)}
+        if isinstance(traced, fast_rankings.TracedCandidates):
+            return {**fast_rankings.rankings_under(self.adapter, traced, changes, *how)}
         return {**fast.answers_under(self.adapter, traced, changes, *how)}
 
     def settled(
@@ -301,7 +302,7 @@ class Evaluator:
             raise ValueError(f"the answers {words} start with the same token in context")
         return yes, no
 
-    def _trace_candidates(self, instances: Sequence[Instance]) -> fast.TracedCandidates:
+    def _trace_candidates(self, instances: Sequence[Instance]) -> fast_rankings.TracedCandidates:
         """The queries' prompts, cut where their own candidates begin to differ."""
         whole = self.encode(instances)  # with the positive candidate, which is cut off
         suffixes, spans = [], []
@@ -319,7 +320,7 @@ class Evaluator:
             stop = whole.input_ids.shape[1] - len(own[instance.positive_index])
             suffixes.append(own)
             spans.append((row, start, stop))
-        return fast.trace_candidates(
+        return fast_rankings.trace_candidates(
             self.adapter,
             cut_batch(whole, spans),
             suffixes,

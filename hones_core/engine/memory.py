@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PEAKS, Sizes
-from hones_core.engine.fast import Limits
 from hones_core.engine.lengths import measured
 from hones_core.engine.shapes import shape_of
 from hones_core.engine.sizing import free_bytes

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PEAKS, PROMPTS, Sizes
-from hones_core.engine.fast import Limits
 from hones_core.engine.lengths import Lengths, measured
 from hones_core.engine.shapes import Shape, shape_of
 from hones_core.tasks.instances import Instance
