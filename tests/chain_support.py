@@ -127,13 +127,22 @@ def check_head_effects(results: Results, samples: dict[str, int]) -> None:
         assert (drops["drop"] >= 0).all() and drops["drop"].max() > 0
 
 
+TABLES = ("masking_drop", "masking_score", "group_drop", "logit_lens", "steering")
+TABLES += ("steering_bootstrap", "steering_side_effects")
+FIGURES = ("head_scores", "layer_histogram", "group_drop", "group_sizes")
+FIGURES += ("logit_lens", "logit_lens_samples")
+
+
+def shown(model: str) -> list[str]:
+    """The tables, in their three forms, and figures that `check_tables` looks at."""
+    forms = ("parquet", "csv", "md")
+    tables = [f"tables/{name}.{suffix}" for name in TABLES for suffix in forms]
+    return tables + [f"figures/{model}/{name}.svg" for name in FIGURES]
+
+
 def check_tables(results: Results) -> None:
-    """Every table is there in its three forms, and every figure."""
-    of_steering = ("steering", "steering_bootstrap", "steering_side_effects")
-    for name in ("masking_drop", "masking_score", "group_drop", "logit_lens", *of_steering):
-        for suffix in ("parquet", "csv", "md"):
-            assert (results.folder / "tables" / f"{name}.{suffix}").stat().st_size > 0
-    figures = ("head_scores", "layer_histogram", "group_drop", "group_sizes")
-    for name in (*figures, "logit_lens", "logit_lens_samples"):
-        text = (results.folder / "figures" / results.model / f"{name}.svg").read_text()
-        assert text.rstrip().endswith("</svg>")
+    """Every table is there in its three forms, and every figure is whole."""
+    for name in shown(results.model):
+        assert (results.folder / name).stat().st_size > 0, name
+        if name.endswith(".svg"):
+            assert (results.folder / name).read_text().rstrip().endswith("</svg>"), name

@@ -1,5 +1,6 @@
 """A complete project for the contract of docs/invalidation.yaml, and what a change would re-run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,30 @@ def check(plan: Plan, change: Change) -> None:
     """Exactly the declared steps would run, and exactly the declared ones are what set them off."""
     assert plan.rules == CONTRACT.reruns(change)
     assert first_of(plan.set_off - change.new, CONTRACT) == change.starts
+
+
+def module_files(project: Path) -> dict[str, Path]:
+    """{module: its file}, named below hones_core: engine.fast, or engine for the package."""
+    library = project / "hones_core"
+    return {_module_name(path.relative_to(library)): path for path in library.rglob("*.py")}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "hones_core"
+
+
+def check_changed_modules(project: Path, names: Sequence[str], change: Change) -> None:
+    """As `check`, of a plan with these modules changed; they are put back afterwards."""
+    files = [module_files(project)[name] for name in names]
+    texts = [file.read_text() for file in files]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(f"{text}\n_CHANGED = 1\n")
+    try:
+        check(planned(project), change)
+    finally:
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text)
 
 
 def planned(project: Path, *overlays: Path) -> Plan:
