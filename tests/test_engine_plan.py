@@ -14,10 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hones_core.attribution.neuron_effects import measure_neuron_effects
-from hones_core.engine import budget, fast, plan, projection, sizing, workload
+from hones_core.engine import budget, plan, projection, sizing, workload
+from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PROMPTS, Sizes
 from hones_core.engine.decode import Waiting, _Rows
 from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.fast_rankings import trace_candidates
 from hones_core.engine.interventions import MeanReplaceHead
 from hones_core.engine.lengths import Lengths, measured
 from hones_core.engine.replay import Trace, replay, trace
@@ -114,8 +116,8 @@ def test_a_query_s_prefix_and_candidates(model):
     with torch.inference_mode():
         batch = evaluator.encode(make_instances("retrieval", 1))
         suffixes = [[start, start + 1, start + 2] for start in range(10, 16)]
-        limits = fast.Limits(candidate_rows=2)
-        traced = fast.trace_candidates(adapter, batch, [suffixes], [0], (5, 6), limits).traced
+        limits = Limits(candidate_rows=2)
+        traced = trace_candidates(adapter, batch, [suffixes], [0], (5, 6), limits).traced
     prefix = batch.input_ids.shape[1]
     assert traced_bytes(traced, 0) == budget.trace_bytes(shape, prefix, reads=0)
     assert traced_bytes(traced, 1) == 2 * budget.trace_bytes(shape, columns := 9, reads=3)
@@ -126,7 +128,7 @@ def test_a_query_s_prefix_and_candidates(model):
 
 @pytest.mark.parametrize(("samples", "copies"), [(1, 1), (4, 3)])
 def test_the_peak_of_neuron_effects(wide, samples, copies):
-    evaluator = Evaluator(wide.adapter, "vqa", wide.images, 64, limits=fast.Limits(copies))
+    evaluator = Evaluator(wide.adapter, "vqa", wide.images, 64, limits=Limits(copies))
     instances = make_instances("vqa", samples)
     lengths = measured(evaluator, instances)
     expected = budget.prompts_peak(shape_of(wide.adapter), lengths, Sizes(samples, copies))
@@ -167,7 +169,7 @@ def test_the_peak_is_an_upper_bound_and_no_wild_one(wide, task, samples, copies,
     """Of all tensors that a chunk needs beside the model, under every head of the first layer."""
     instances = make_instances(task, samples)
     work = CANDIDATES if task == "retrieval" else ANSWERS
-    limits = fast.Limits(copies, decoded, candidate_rows=3)
+    limits = Limits(copies, decoded, candidate_rows=3)
     evaluator = Evaluator(wide.adapter, task, wide.images, 64, 12, limits=limits)
     lengths = measured(evaluator, instances)
     expected = budget.PEAKS[work](
@@ -297,7 +299,7 @@ def test_measured_lengths(tiny, task):
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])
 @pytest.mark.parametrize("answered", [True, False])
 def test_planning_an_evaluator(tiny, capsys, task, answered):
-    evaluator = Evaluator(tiny.adapter, task, tiny.images, 1, limits=fast.Limits(candidate_rows=3))
+    evaluator = Evaluator(tiny.adapter, task, tiny.images, 1, limits=Limits(candidate_rows=3))
     instances = make_instances(task, 3)
     sizing.plan_evaluator(evaluator, instances, answered, None, 2, None)
     said = capsys.readouterr().err
@@ -307,7 +309,7 @@ def test_planning_an_evaluator(tiny, capsys, task, answered):
     chunks = evaluator.chunks(instances) if answered else evaluator.prompt_chunks(instances)
     assert len(chunks) == (2 if answered and task == "retrieval" else 1)
     sizing.plan_evaluator(evaluator, instances, answered, 5, 3, 7)
-    assert (evaluator.batch_size, evaluator.limits) == (5, fast.Limits(3, 7, 3))
+    assert (evaluator.batch_size, evaluator.limits) == (5, Limits(3, 7, 3))
     assert capsys.readouterr().err == ""  # nothing was left to plan
 
 
