@@ -48,6 +48,12 @@ def rank_heads(
     return ranking
 
 
+def selected_heads(ranking: pd.DataFrame) -> list[tuple[int, int]]:
+    """The heads (layer, head) that neuron scores are conditioned on, as HEAD_RANKING lists them."""
+    chosen = ranking[ranking["selected"]]
+    return list(zip(chosen["layer"].tolist(), chosen["head"].tolist(), strict=True))
+
+
 def _same_instances(
     base: pd.DataFrame, group: pd.DataFrame, screening: bool
 ) -> pd.DataFrame | None:

@@ -120,11 +120,12 @@ FIGURES = [
 ]
 PAPER = shipped("resources/paper")
 OOD = SETTINGS.ood
-# What the file names of one of several jobs a task end with; a single job writes the artifact.
 JOINT_TASKS = list(SETTINGS.heads.joint_tasks)
-HEADS_JOB = f"{os.sep}{{shard}}" if SETTINGS.heads.shards > 1 else ""
-NEURONS_JOB = f"{os.sep}{{shard}}" if SETTINGS.neurons.shards > 1 else ""
-MASKING_JOB = f"{os.sep}{{shard}}" if SETTINGS.masking.shards > 1 else ""
+# What the file names of one of several jobs a task end with; a single job writes the artifact.
+HEADS_JOB, NEURONS_JOB, MASKING_JOB = (
+    f"{os.sep}{{shard}}" if part.shards > 1 else ""
+    for part in (SETTINGS.heads, SETTINGS.neurons, SETTINGS.masking)
+)
 # A job that runs a model takes one task or, in turn, all of them.
 PER_MODEL = SETTINGS.jobs == "per_model"
 APART = ("task", [task for task in TASKS if task not in JOINT_TASKS])

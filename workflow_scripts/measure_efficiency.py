@@ -6,6 +6,7 @@ from hones_core import artifacts
 from hones_core.atomic import write_text
 from hones_core.attribution.token_level.corruption import Corruption
 from hones_core.efficiency import localizers, measure_efficiency, plain_passes
+from hones_core.head_ranking import selected_heads
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import TOKEN_LAYERS
 from workflow_scripts.model_step import open_evaluator, read_instances
@@ -14,8 +15,7 @@ from workflow_scripts.step import provenance, step
 with step(snakemake):
     cfg = snakemake.params.cfg
     patching = cfg["group_patching"]
-    ranking = artifacts.read(snakemake.input.heads, HEAD_RANKING).query("selected")
-    heads = list(zip(ranking["layer"].tolist(), ranking["head"].tolist(), strict=True))
+    heads = selected_heads(artifacts.read(snakemake.input.heads, HEAD_RANKING))
     evaluator = open_evaluator(snakemake)
     methods = localizers(
         evaluator,

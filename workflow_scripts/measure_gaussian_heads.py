@@ -2,9 +2,10 @@
 
 from hones_core import artifacts
 from hones_core.attribution.neuron_effects import gaussian_noise
+from hones_core.head_ranking import selected_heads
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.rankers import GAUSSIAN_EFFECTS
-from workflow_scripts.neuron_effects_step import selected_heads, write_neuron_effects
+from workflow_scripts.neuron_effects_step import write_neuron_effects
 from workflow_scripts.task_jobs import task_jobs
 from workflow_scripts.timed_step import timed_step
 

@@ -15,6 +15,7 @@ from hones_core.attribution.token_level.dla import measure_dla
 from hones_core.attribution.token_level.group_patching import measure_group_patching
 from hones_core.attribution.token_level.llm_knowledge import measure_llm_knowledge
 from hones_core.attribution.token_level.qrnca import measure_qrnca
+from hones_core.head_ranking import selected_heads
 from hones_core.ranker_catalogue import artifacts_for
 from hones_core.ranker_stability import divide, measure_stability
 from hones_core.schemas.agreement import RANKER_STABILITY
@@ -24,7 +25,7 @@ from workflow_scripts.step import provenance, step
 from workflow_scripts.task_jobs import task_jobs
 
 
-def measurements(evaluator, documents, selected, cfg):
+def measurements(evaluator, documents, heads, cfg):
     """{artifact: what measures it on some of the samples}, of all that a ranker may read."""
 
     def effects(instances, disruption):
@@ -32,7 +33,7 @@ def measurements(evaluator, documents, selected, cfg):
             evaluator,
             instances,
             documents=documents,
-            heads=list(zip(selected["layer"].tolist(), selected["head"].tolist(), strict=True)),
+            heads=heads,
             clip=cfg["clip"],
             idf_tokens=cfg["idf_tokens"],
             disruption=disruption,
@@ -69,7 +70,7 @@ with step(snakemake):
         cfg = job.params.cfg
         ranking = artifacts.read(job.input.heads, HEAD_RANKING)
         documents = read_instances(job, ("discovery",))
-        known = measurements(open_evaluator(job), documents, ranking.query("selected"), cfg)
+        known = measurements(open_evaluator(job), documents, selected_heads(ranking), cfg)
         needed = artifacts_for(cfg["rankers"])
         stability = measure_stability(
             divide(read_instances(job, ("discovery",), cfg["samples"]), cfg["parts"], 0),

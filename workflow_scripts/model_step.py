@@ -123,9 +123,16 @@ def own_share(
     snakemake: Any, evaluator: Evaluator, instances: list[Instance]
 ) -> tuple[list[Instance], dict[str, Any]]:
     """Those of the instances that this job measures, all if it has no shard; its provenance."""
-    own, chunks = shard(snakemake), evaluator.chunks(instances)
+    chunks = evaluator.chunks(instances)
+    return shard_of(chunks, shard(snakemake)), share_provenance(snakemake, chunks)
+
+
+def share_provenance(
+    snakemake: Any, chunks: Sequence[Sequence[Instance]], heads: Sequence[tuple[int, int]] = ()
+) -> dict[str, Any]:
+    """The provenance of the job's share of the chunks' instances, or of the heads."""
     ids = [[instance.instance_id for instance in chunk] for chunk in chunks]
-    return shard_of(chunks, own), shard_provenance(provenance(snakemake), ids, own)
+    return shard_provenance(provenance(snakemake), ids, shard(snakemake), heads)
 
 
 @contextmanager

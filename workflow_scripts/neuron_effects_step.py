@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from hones_core import artifacts
 from hones_core.artifacts import Schema
 from hones_core.attribution.neuron_effects import Disruption, measure_neuron_effects
-from hones_core.shards import heads_of_shard, shard_provenance
-from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances, shard
-from workflow_scripts.step import provenance
+from hones_core.shards import heads_of_shard
+from workflow_scripts.model_step import (
+    kept_parts,
+    open_evaluator,
+    read_instances,
+    shard,
+    share_provenance,
+)
 from workflow_scripts.task_jobs import TaskJob
-
-
-def selected_heads(ranking: pd.DataFrame) -> list[tuple[int, int]]:
-    """The selected heads (layer, head) of a HEAD_RANKING, best first."""
-    chosen = ranking.query("selected")
-    return list(zip(chosen["layer"].tolist(), chosen["head"].tolist(), strict=True))
 
 
 def write_neuron_effects(
@@ -30,8 +27,7 @@ def write_neuron_effects(
     instances = read_instances(job, ("discovery",), cfg["samples"])
     with kept_parts(job) as parts:
         evaluator = open_evaluator(job)
-        chunks = [[one.instance_id for one in some] for some in evaluator.prompt_chunks(instances)]
-        made_by = shard_provenance(provenance(job), chunks, shard(job), heads)
+        made_by = share_provenance(job, evaluator.prompt_chunks(instances), heads)
         effects = measure_neuron_effects(
             evaluator,
             instances,

@@ -18,7 +18,7 @@ from hones_core.attribution.token_level.group_patching import measure_group_patc
 from hones_core.attribution.token_level.llm_knowledge import measure_llm_knowledge
 from hones_core.attribution.token_level.qrnca import measure_qrnca
 from hones_core.engine.evaluate import Evaluator
-from hones_core.head_ranking import rank_heads
+from hones_core.head_ranking import rank_heads, selected_heads
 from hones_core.heads import measure_head_effects
 from hones_core.models.adapter import Adapter
 from hones_core.planted.world import CONTENTS, ROW_LENGTH
@@ -81,11 +81,6 @@ class Sample:
             **choice,
         )
 
-    def selected(self) -> list[tuple[int, int]]:
-        """The heads (layer, head) that the scores are conditioned on."""
-        top = self.heads[self.heads["selected"]]
-        return list(zip(top["layer"].tolist(), top["head"].tolist(), strict=True))
-
 
 def _random_head_effects(sample: Sample) -> pd.DataFrame:
     seeds = sample.options.ranker_seeds["rand_head"]
@@ -95,7 +90,7 @@ def _random_head_effects(sample: Sample) -> pd.DataFrame:
 
 def _gaussian_effects(sample: Sample) -> pd.DataFrame:
     noise = gaussian_noise(sample.options.positions, sample.options.seed)
-    return sample.effects(sample.selected(), disruption=noise)
+    return sample.effects(selected_heads(sample.heads), disruption=noise)
 
 
 def _activations(sample: Sample) -> pd.DataFrame:
@@ -121,7 +116,7 @@ def _group_patching(sample: Sample) -> pd.DataFrame:
 SOURCES: dict[str, Callable[[Sample], pd.DataFrame]] = {
     "head_ranking": lambda sample: sample.heads,
     "neuron_effects": lambda sample: sample.effects(
-        sample.selected(), positions=sample.options.positions
+        selected_heads(sample.heads), positions=sample.options.positions
     ),
     "random_head_effects": _random_head_effects,
     "gaussian_effects": _gaussian_effects,

@@ -97,17 +97,23 @@ READERS = {  # artifact of the run: a step that reads it
 CHEAP = ("tables/group_drop", "llava/overlap_groups")  # few steps follow them
 
 
+def put_unseen(path: Path, content: bytes | bytearray) -> None:
+    """Write the file as a failing disk would: its time does not change."""
+    stat = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_artifact_is_refused_and_the_remedy_that_is_named_helps(
     undisturbed, expected, name
 ):
     project, arguments = undisturbed
     path = project / "results" / "small" / f"{name}.parquet"
-    stat, content = path.stat(), bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes())
     place = random.Random(name).randrange(len(content))
     content[place] ^= 0x10
-    path.write_bytes(content)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a failing disk would
+    put_unseen(path, content)
     failed = snakemake(project, "--cores", "1", *arguments, "--forcerun", READERS[name])
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
@@ -118,8 +124,7 @@ def test_a_damaged_artifact_is_refused_and_the_remedy_that_is_named_helps(
     else:
         assert f"rule {rule}:" in succeed(project, "--dry-run", *arguments, "--forcerun", rule)
         content[place] ^= 0x10
-        path.write_bytes(content)
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        put_unseen(path, content)
         succeed(project, "--cores", "2", *arguments)
     assert digests(project) == expected
 
@@ -142,20 +147,14 @@ def test_an_input_that_cannot_be_read_is_named_and_loses_nothing(undisturbed, ex
     project, arguments = undisturbed
     path = project / name
     rule, made = UNREADABLE[name]
-    stat, content = path.stat(), path.read_bytes()
+    content = path.read_bytes()
     target = f"results/small/{made}"
-
-    def put(what: bytes) -> None:  # as a failing disk would: nobody sees a change
-        path.write_bytes(what)
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-
-    put(content[: len(content) // 2])
+    put_unseen(path, content[: len(content) // 2])
     failed = snakemake(project, target, "--cores", "1", *arguments, "--forcerun", rule)
-    put(content)
+    put_unseen(path, content)
     said = failed.stdout + failed.stderr
     assert failed.returncode != 0
     assert path.name in said
-    kept = digests(project)
-    assert kept.items() <= expected.items()
+    assert digests(project).items() <= expected.items()
     succeed(project, target, "--cores", "2", *arguments)
     assert digests(project) == expected
