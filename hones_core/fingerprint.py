@@ -7,6 +7,7 @@ comments and formatting change nothing, and it is a mapping, so that a dry run n
 
 import ast
 import hashlib
+import os
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -31,20 +32,19 @@ def code_digest(
     """
     left_out = set(without)
     found: dict[str, str] = {}
-    waiting = [root / script]
+    waiting = [Path(script).as_posix()]
     while waiting:
-        path = waiting.pop()
-        name = path.relative_to(root).as_posix()
+        name = waiting.pop()
         if name in found:
             continue
-        found[name], imports = _digest(path, root)
-        waiting += [root / file for module, file in imports if module not in left_out]
+        found[name], imports = _digest(name, str(root))
+        waiting += [file for module, file in imports if module not in left_out]
     return dict(sorted(found.items()))
 
 
 def imported_modules(path: Path, root: Path = ROOT) -> set[str]:
     """The project's modules that a file imports, anywhere in it, and the packages around them."""
-    return {module for module, _ in _digest(path, root)[1]}
+    return {module for module, _ in _digest(path.relative_to(root).as_posix(), str(root))[1]}
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -66,15 +66,16 @@ def _version(package: str) -> str:
         ) from None
 
 
-def _digest(path: Path, root: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Digest and imports of a file as it is now."""
-    return _digest_of(path, root, path.stat().st_mtime_ns)
+def _digest(name: str, root: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Digest and imports of a file as it is now. By strings: a plan asks thousands of times."""
+    return _digest_of(name, root, os.stat(f"{root}/{name}").st_mtime_ns)
 
 
 @cache
-def _digest_of(path: Path, root: Path, changed: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+def _digest_of(name: str, root: str, changed: int) -> tuple[str, tuple[tuple[str, str], ...]]:
+    path = Path(root, name)
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    imports = tuple(sorted(_imports(tree, root)))
+    imports = tuple(sorted(_imports(tree, Path(root))))
     _strip_docstrings(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imports
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hones_core.attribution.neuron_effects import measure_neuron_effects
-from hones_core.engine import budget, plan, projection, sizing, workload
+from hones_core.engine import budget, sizing
 from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PROMPTS, Sizes
 from hones_core.engine.decode import Waiting, _Rows
@@ -25,11 +25,9 @@ from hones_core.engine.lengths import Lengths, measured
 from hones_core.engine.replay import Trace, replay, trace
 from hones_core.engine.segments import answer_segment, grow
 from hones_core.engine.shapes import KNOWN_CONFIGS, image_tokens, shape_from_config, shape_of
-from hones_core.settings import SettingsError
 
 pytest_plugins = ["model_fixtures"]
 
-ROOT = Path(__file__).parent.parent
 LLAVA, QWEN = "llava-hf/llava-1.5-7b-hf", "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
@@ -311,99 +309,3 @@ def test_planning_an_evaluator(tiny, capsys, task, answered):
     sizing.plan_evaluator(evaluator, instances, answered, 5, 3, 7)
     assert (evaluator.batch_size, evaluator.limits) == (5, Limits(3, 7, 3))
     assert capsys.readouterr().err == ""  # nothing was left to plan
-
-
-def test_work_of_the_engine_lies_between_the_least_and_the_plain_path():
-    shape = shape_from_config(KNOWN_CONFIGS[LLAVA], "float16")
-    heads = workload.Interventions(1024, anywhere=True)
-    lengths = workload.typical("llava", "vqa", 576, 50)
-    assert lengths.prompt == 605
-    fast_cost = workload.fast_answers(shape, lengths, heads, 0.1, True, 32)
-    least = workload.least_answers(shape, lengths, heads, 0.1, True)
-    released = workload.plain_answers(shape, lengths, 1024, False, 1)
-    assert 0.95 * fast_cost.token_layers < least < fast_cost.token_layers
-    assert released.token_layers / least == pytest.approx(2.1, abs=0.1)
-    query = workload.typical("llava", "retrieval", 576, 50)
-    plain_cost = workload.plain_candidates(shape, query, 1024)
-    ratio = plain_cost.token_layers / workload.fast_candidates(shape, query, heads).token_layers
-    assert ratio == pytest.approx(27, abs=2)
-    all_layers = workload.replayed(shape, 100, 1, anywhere=False)
-    assert workload.replayed(shape, 100, 1, anywhere=True) < 0.52 * all_layers
-
-
-@pytest.fixture
-def paper(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    return plan.read_settings("config.yaml", ["configs/paper.yaml"])
-
-
-def test_the_plan_of_the_paper(paper):
-    rows = projection.rows(paper, 32.0, plan.speeds("v100", None), shards=4)
-    assert {row.stage for row in rows} == {
-        "base",
-        "head effects",
-        "neuron effects",
-        "masking",
-        "group masking",
-        "selectivity",
-        "erased texts",
-        "steering",
-        "steering choices",
-        "steered",
-    }
-    heads = [row for row in rows if row.stage == "head effects" and row.model == "llava-1.5-7b"]
-    assert [row.samples for row in heads] == [7000, 7000, 7000, 2000]
-    assert 4000 < sum(row.released_hours for row in heads) < 6500
-    assert 250 < sum(row.fast_hours for row in heads) < 600
-    for row in rows:
-        assert row.least_token_layers <= row.fast_token_layers
-        assert row.shard_hours == row.fast_hours / 4
-        assert row.fits == (row.peak_gb < 32) or row.stage == "steering"
-        assert row.fits or row.stage == "steering"
-
-
-def test_measured_speed_and_memory_change_the_plan(paper):
-    slow, quick = (
-        projection.rows(paper, 80.0, plan.speeds("v100", rate), 1) for rate in (1e5, 2e5)
-    )
-    for one, other in zip(slow, quick, strict=True):
-        if one.task == "retrieval":
-            assert one.fast_hours == pytest.approx(2 * other.fast_hours)
-    small = projection.rows(paper, 16.0, plan.speeds("v100", None), 1)
-    assert not any(row.fits for row in small)
-    assert all(row.samples_at_once == 1 for row in small if row.stage == "masking")
-
-
-def test_the_command(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(ROOT)
-    assert plan.main(["--config", "configs/paper.yaml"]) == 0
-    said = capsys.readouterr().out
-    assert "50% of 125" in said and "released algorithm" in said and "qwen2.5-vl-7b" in said
-    assert plan.main(["--json"]) == 0  # the toy, by its own config.json
-    found = json.loads(capsys.readouterr().out)
-    assert {row["model"] for row in found["rows"]} == {"llava", "qwen2_5_vl"}
-    tokens = {(row["model"], row["tokens"]) for row in found["rows"] if row["task"] == "vqa"}
-    assert all(count < 120 for _, count in tokens), "64 image tokens, whatever the photograph"
-    assert all(row["fits"] for row in found["rows"])
-    overlay = tmp_path / "mine.yaml"
-    overlay.write_text((ROOT / "configs/paper.yaml").read_text().replace(QWEN, "someone/else"))
-    assert plan.main(["--config", str(overlay)]) == 1
-    assert "someone/else" in capsys.readouterr().err
-
-
-def test_an_overlay_is_laid_over_as_snakemake_does(monkeypatch):
-    import yaml
-    from snakemake.utils import update_config
-
-    monkeypatch.chdir(ROOT)
-    expected, found = ({} for _ in range(2))
-    for file in ("config.yaml", "configs/paper.yaml"):
-        values = yaml.safe_load(Path(file).read_text())
-        update_config(expected, values)
-        plan._lay_over(found, yaml.safe_load(Path(file).read_text()))
-    assert found == expected
-
-
-def test_a_checkpoint_that_is_not_known():
-    with pytest.raises(SettingsError, match="give a folder with"):
-        projection.checkpoint_config("someone/else")

@@ -28,7 +28,7 @@ GPUS = {
 UTILISATION, BANDWIDTH_SHARE = 0.5, 0.7  # of these peaks, reached by large products, long copies
 
 _HEAD = (
-    f"{'stage':<15}{'task':<10}{'samples':>8}{'interv.':>8}{'tokens':>7}"
+    f"{'stage':<17}{'task':<10}{'samples':>8}{'interv.':>8}{'tokens':>7}"
     f"{'plain':>10}{'fast':>9}{'least':>9}{'at once':>13}{'GB':>7}{'hours':>9}{'shard':>8}"
 )
 
@@ -135,7 +135,7 @@ def _line(row: Row) -> str:
         f"{value / 1e3:>{width}.0f}" for value, width in zip(layers, (10, 9, 9), strict=True)
     )
     return (
-        f"{row.stage:<15}{row.task:<10}{row.samples:>8}{row.interventions:>8}{row.tokens:>7}"
+        f"{row.stage:<17}{row.task:<10}{row.samples:>8}{row.interventions:>8}{row.tokens:>7}"
         f"{thousands}{at_once:>13}{row.peak_gb:>6.1f}{' ' if row.fits else '!'}"
         f"{row.fast_hours:>9.2f}{row.shard_hours:>8.2f}"
     )

@@ -16,6 +16,8 @@ from hones_core.engine.sizing import SHARES, Chosen, choose, given_sizes
 from hones_core.engine.workload import Cost, Interventions
 from hones_core.family_catalogue import FAMILIES
 from hones_core.neuron_sets import SELECTIVITY_KINDS, groups_with
+from hones_core.ranker_catalogue import applicable, artifacts_for
+from hones_core.schemas.lens import SETS as LENS_SETS
 from hones_core.settings import Model, Settings, SettingsError
 
 
@@ -109,7 +111,6 @@ def pixels(model: Model) -> tuple[int, int | None]:
 def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
     """What runs the model on the benchmark, in the workflow's order, without other data sets."""
     heads = Interventions(shape.layers * shape.heads, anywhere=True)
-    chosen = Interventions(model.top_heads, anywhere=True)
     seeds = settings.neurons.random_seeds
     rankers = sum(
         seeds if name.startswith("rand") else 1 for name in settings.rankers_of(model.name)
@@ -122,18 +123,19 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
         if task == "retrieval":
             sizes = settings.benchmark.retrieval.n_queries
         asked = settings.heads.samples.get(task) or sizes.discovery
-        prompts = settings.neurons.samples.get(task) or sizes.discovery
         whole = sizes.discovery + sizes.development + sizes.test
         work = budget.CANDIDATES if task == "retrieval" else budget.ANSWERS
         groups = len(groups_with(task, settings.tasks)) * (1 + settings.groups.random_trials)
         masks, both = Interventions(rankers, False), sizes.development + sizes.test
+        lens = Interventions(len(LENS_SETS), False)
         found += [
             Job("base", task, whole, work, Interventions(0, False), targets=True),
             Job("head effects", task, asked, work, heads, targets=True),
-            Job("neuron effects", task, prompts, budget.PROMPTS, chosen),
+            *_neuron_measurements(settings, model, task, heads.count, sizes.discovery),
             Job("masking", task, sizes.test, work, masks),
             Job("group masking", task, both, work, Interventions(groups, False)),
             Job("selectivity", task, sizes.test, work, Interventions(matrix, False)),
+            Job("logit lens", task, sizes.test, budget.PROMPTS, lens),
             Job("steering", task, sizes.development, "steering", Interventions(learned, False)),
             Job("steering choices", task, sizes.development, work, Interventions(tried, False)),
             Job("steered", task, sizes.test, work, Interventions(steered, False)),
@@ -143,6 +145,27 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
             found.append(erased)
     stages = [job.stage for job in found]
     return sorted(found, key=lambda job: stages.index(job.stage))
+
+
+def _neuron_measurements(
+    settings: Settings, model: Model, task: str, n_heads: int, discovery: int
+) -> list[Job]:
+    """What the model's rankers read of the prompts, but for the token-level ones of VQA."""
+    names = applicable(settings.rankers_of(model.name), task, settings.tasks)
+    drawn = min(n_heads, settings.neurons.random_head_seeds * model.top_heads)
+    heads_of = {  # artifact: the stage, and the heads that it disturbs
+        "neuron_effects": ("neuron effects", model.top_heads),
+        "random_head_effects": ("random heads", drawn),
+        "gaussian_effects": ("gaussian heads", model.top_heads),
+        "activation_statistics": ("activations", 0),
+    }
+    samples = settings.neurons.samples.get(task) or discovery
+    needed = artifacts_for(names)
+    return [
+        Job(stage, task, samples, budget.PROMPTS, Interventions(count, anywhere=True))
+        for artifact, (stage, count) in heads_of.items()
+        if artifact in needed
+    ]
 
 
 def steering_runs(settings: Settings) -> tuple[int, int, int]:

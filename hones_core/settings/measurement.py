@@ -199,7 +199,7 @@ class Neurons(Section):
 
     @field_validator("rankers")
     @classmethod
-    def _rankers_areunique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _rankers_are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
             raise ValueError("a ranker is listed twice")
         return names
