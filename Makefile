@@ -12,6 +12,9 @@ READY := $(VENV)/.ready
 AUDIT := .venv-audit
 PIP_AUDIT := pip-audit==2.10.1
 
+# Every job is a process of its own; without bytecode each would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: results test test-long test-slurm env lint audit lock docs
 
 results: env

@@ -7,7 +7,6 @@ comments and formatting change nothing, and it is a mapping, so that a dry run n
 
 import ast
 import hashlib
-import os
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -68,7 +67,7 @@ def _version(package: str) -> str:
 
 def _digest(name: str, root: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Digest and imports of a file as it is now. By strings: a plan asks thousands of times."""
-    return _digest_of(name, root, os.stat(f"{root}/{name}").st_mtime_ns)
+    return _digest_of(name, root, Path(root, name).stat().st_mtime_ns)
 
 
 @cache

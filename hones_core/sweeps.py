@@ -9,10 +9,8 @@ from hones_core.engine.interventions import Intervention, MeanReplaceHeads
 from hones_core.masking import predict_masked
 from hones_core.neuron_sets import top_set
 from hones_core.predictions import outcomes_under, prediction_row
-from hones_core.schemas.sweeps import HEAD_BUDGET_PREDICTIONS
+from hones_core.schemas.sweeps import HEAD_BUDGET_PREDICTIONS, NO_HEADS
 from hones_core.tasks.instances import Instance
-
-NO_HEADS = 0
 
 
 def predict_head_budget(

@@ -32,6 +32,7 @@ def small_run(name: str, model: str, **values) -> dict:
         "masking": {"bootstrap_resamples": 500, "ratios": [0.01, 0.05]},
         "groups": {"random_trials": 1, "ood_sets": []},
         "steering": {"epochs": 1, "quick": True},
+        "report": {"card_samples": 8},
         "planted": {"n_images": 7, "head_samples": 7, "strengths": [1.0]},
         **values,
     }
@@ -78,7 +79,7 @@ class Results:
 
 
 def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int]) -> None:
-    """What goes into every step comes out of it."""
+    """What goes into base and masked predictions comes out of them."""
     splits = results.read("benchmark/splits", benchmark.SPLITS)
     counted = splits["split"].value_counts().to_dict()
     assert {split: counted[split] for split in sizes} == sizes
@@ -92,6 +93,13 @@ def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int
         masked = results.of_task(task, masking.MASKED_PREDICTIONS)
         for _, rows in masked.groupby(["ranker", "seed"]):
             assert set(rows["instance_id"]) == test and len(rows) == len(test)
+
+
+def check_steered(results: Results) -> None:
+    """Every method was tried on all test instances, and every task's scales on the other tasks."""
+    for task in TASKS:
+        instances = results.read(f"benchmark/instances/{task}", benchmark.INSTANCES)
+        test = set(instances.loc[instances["split"] == "test", "instance_id"])
         steered = results.of_task(task, steering.STEERED_PREDICTIONS)
         methods = {"base", "fixed_amp", "grid_search", "random", "hones_nokl", "hones"}
         assert set(steered["method"]) == methods

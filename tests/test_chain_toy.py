@@ -13,6 +13,7 @@ from chain_support import (
     check_counts,
     check_head_effects,
     check_masked_sets,
+    check_steered,
     check_tables,
 )
 from documents_support import blocks, commands, pages, python_of, run_command, run_python
@@ -50,6 +51,7 @@ def test_a_second_run_has_nothing_to_do(run):
 
 def test_counts_sets_effects_and_tables(results):
     check_counts(results, SIZES, QUERIES)
+    check_steered(results)
     check_masked_sets(results, 0.01)
     check_head_effects(results, SMALL_TOY["heads"]["samples"])
     check_tables(results)

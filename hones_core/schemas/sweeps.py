@@ -13,6 +13,7 @@ from hones_core.schemas.table_columns import (
     drop_columns,
 )
 
+NO_HEADS = 0  # n_heads of the unchanged model
 N_HEADS = Column("n_heads", "int64", "", "heads mean-replaced together, the best first; 0: none")
 _RATIO = Column("ratio", "float64", "", "share of all neurons that is masked")
 

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from hones_core.schemas.sweeps import HEAD_BUDGET, RATIO_DROP
+from hones_core.schemas.sweeps import HEAD_BUDGET, NO_HEADS, RATIO_DROP
 from hones_core.statistics import Sampled, Score, combine, relative_drop, summarize
-from hones_core.sweeps import NO_HEADS
 from hones_core.tables.common import (
     Bootstrap,
     Frames,
