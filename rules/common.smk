@@ -120,7 +120,8 @@ FIGURES = [
 ]
 PAPER = shipped("resources/paper")
 OOD = SETTINGS.ood
-JOINT_TASKS = list(SETTINGS.heads.joint_tasks)
+# The plain path runs every prompt by itself.
+JOINT_TASKS = list(SETTINGS.heads.joint_tasks) if SETTINGS.engine.path == "fast" else []
 # What the file names of one of several jobs a task end with; a single job writes the artifact.
 HEADS_JOB, NEURONS_JOB, MASKING_JOB = (
     f"{os.sep}{{shard}}" if part.shards > 1 else ""

@@ -91,7 +91,7 @@ def test_what_cannot_be_measured_together(tiny, grouped):
     vqa = evaluator(tiny, "vqa")
     with pytest.raises(ValueError, match="retrieval cannot be measured jointly"):
         JointEvaluator([vqa, evaluator(tiny, "retrieval")])
-    with pytest.raises(ValueError, match="caption cannot be measured jointly"):
+    with pytest.raises(ValueError, match="plain path measures no tasks jointly"):
         JointEvaluator([vqa, evaluator(tiny, "caption", engine="plain")])
     with pytest.raises(ValueError, match="one model and one image folder"):
         JointEvaluator([vqa, evaluator(grouped, "caption")])

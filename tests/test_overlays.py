@@ -67,6 +67,13 @@ def test_an_overlay_plans_without_weights_images_or_annotations(project, run_nam
     assert {"build_records", "measure_joint_head_effects", "tabulate_steering"} <= jobs
 
 
+def test_the_plain_path_measures_joint_tasks_apart(project):
+    (project / "plain.yaml").write_text("engine: {path: plain}")
+    fast, plain = (planned(project, [*PAPER, *more]) for more in ([], ["plain.yaml"]))
+    assert "measure_joint_head_effects" in fast - plain
+    assert {"measure_head_effects/vqa", "measure_head_effects/caption"} <= plain - fast
+
+
 def test_the_small_study_differs_from_the_papers_in_size_only():
     small, paper = (settings_of(STUDIES[name]) for name in ("paper-100", "paper"))
     for section in ("data", "tasks", "models", "decoding", "engine", "steering", "seed"):
