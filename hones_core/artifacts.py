@@ -206,7 +206,9 @@ def _checked_array(frame: pd.DataFrame, column: Column, schema: Schema) -> pa.Ar
     return array
 
 
-def _refuse(bad: np.ndarray, frame: pd.DataFrame, column: Column, schema: Schema, what: str):
+def _refuse(
+    bad: np.ndarray, frame: pd.DataFrame, column: Column, schema: Schema, what: str
+) -> None:
     if bad.any():
         example = frame[list(schema.key)].iloc[int(bad.argmax())].to_dict()
         raise ArtifactError(

@@ -11,6 +11,7 @@ from functools import partial
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from hones_core.attribution.neuron_effects import measure_neuron_effects
 from hones_core.attribution.token_level.corruption import Corruption
@@ -135,7 +136,7 @@ def counted_token_layers(adapter: Adapter) -> Iterator[list[int]]:
     """
     count = [0]
 
-    def add(_module, args) -> None:
+    def add(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         count[0] += args[0].shape[0] * args[0].shape[1]
 
     with ExitStack() as stack:

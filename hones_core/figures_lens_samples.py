@@ -7,6 +7,7 @@ however long it is.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -39,12 +40,14 @@ class Page:
     axis: Axes
     y: float = MARGIN
 
-    def text(self, x: float, text: str, size: float = FONT, **style) -> None:
+    def text(self, x: float, text: str, size: float = FONT, **style: Any) -> None:
         """A line of text below the page's height, word for word as it is."""
         style = {"va": "baseline", "ha": "left", "color": INK} | style
         self.axis.text(x, self.y + ASCENT * size, text, fontsize=size, parse_math=False, **style)
 
-    def paragraph(self, x: float, width: float, text: str, size: float = FONT, **style) -> None:
+    def paragraph(
+        self, x: float, width: float, text: str, size: float = FONT, **style: Any
+    ) -> None:
         """Text of several lines of the width; the page is full to its end."""
         weight = style.get("fontweight", "normal")
         for line in wrapped(drawable(text), width, size, weight):
@@ -74,7 +77,13 @@ def lens_examples(
     return figure
 
 
-def _draw(page: Page, samples, tokens, images, title: str) -> None:
+def _draw(
+    page: Page,
+    samples: pd.DataFrame,
+    tokens: Mapping[str, pd.DataFrame],
+    images: Mapping[tuple[str, str], Image.Image],
+    title: str,
+) -> None:
     if title:
         page.text(WIDTH / 2, title, 12, ha="center")
         page.y += 0.28

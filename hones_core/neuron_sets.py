@@ -205,7 +205,11 @@ def random_set(
 
 
 def _draw(
-    layers: Iterable[int], n_neurons: int, avoid: NeuronSet, size: int, generator
+    layers: Iterable[int],
+    n_neurons: int,
+    avoid: NeuronSet,
+    size: int,
+    generator: np.random.Generator,
 ) -> list[tuple[int, int]]:
     free = [(layer, i) for layer in layers for i in range(n_neurons) if (layer, i) not in avoid]
     if len(free) < size:

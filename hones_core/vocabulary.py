@@ -6,6 +6,7 @@ Everything follows from the tokenizer itself, so that it holds for any model.
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Vocabulary:
     is_format: np.ndarray
 
 
-def read_vocabulary(tokenizer, n_rows: int, stop_ids: Iterable[int]) -> Vocabulary:
+def read_vocabulary(tokenizer: Any, n_rows: int, stop_ids: Iterable[int]) -> Vocabulary:
     """The tokens of an unembedding of `n_rows` rows, which may be more than there are tokens.
 
     Format are: the tokens that end an answer (`stop_ids`), white space and line breaks, single
@@ -47,7 +48,7 @@ def read_vocabulary(tokenizer, n_rows: int, stop_ids: Iterable[int]) -> Vocabula
     return Vocabulary(texts, is_token, is_blank, is_format)
 
 
-def token_texts(tokenizer, n_rows: int) -> list[str]:
+def token_texts(tokenizer: Any, n_rows: int) -> list[str]:
     """What each id below `n_rows` says; "" where the tokenizer has no such token.
 
     A token that is part of a character is given as the tokenizer writes it.

@@ -8,11 +8,18 @@ import importlib.resources
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BatchEncoding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hones_core.benchmark.errors import BenchmarkError
 from hones_core.schemas.benchmark import CAPTION_EMBEDDINGS
@@ -72,7 +79,9 @@ def _batches(
         yield order[start : start + batch_size]
 
 
-def _tokens(captions: Sequence[str], tokenizer: PreTrainedTokenizerBase, **options):
+def _tokens(
+    captions: Sequence[str], tokenizer: PreTrainedTokenizerBase, **options: Any
+) -> BatchEncoding:
     return tokenizer(list(captions), truncation=True, max_length=MAX_TOKENS, **options)
 
 

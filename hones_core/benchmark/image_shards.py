@@ -6,6 +6,7 @@ manifests are then gathered, and checked to hold every image once.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -31,8 +32,8 @@ def shard_records(
     return rows
 
 
-def photograph(image_folder: str | Path, row) -> Image.Image:
-    """The photograph of a record, as RGB; ImageError if it is not of its annotated size."""
+def photograph(image_folder: str | Path, row: Any) -> Image.Image:
+    """The photograph of a row of RECORDS, as RGB; ImageError if it is not of its annotated size."""
     image = open_image(image_folder, row.file_name)
     check_image_size(image, row.width, row.height, row.file_name)
     return image

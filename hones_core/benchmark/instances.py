@@ -1,5 +1,7 @@
 """The instances of each task: one image, four tasks (METHOD 1)."""
 
+from typing import Any
+
 import pandas as pd
 
 from hones_core.benchmark.errors import BenchmarkError
@@ -38,7 +40,7 @@ def _given(frame: pd.DataFrame | None, task: str, name: str) -> pd.DataFrame:
     return frame
 
 
-def _instances(task: str, used: pd.DataFrame, **columns) -> pd.DataFrame:
+def _instances(task: str, used: pd.DataFrame, **columns: Any) -> pd.DataFrame:
     """One instance per row of `used`; `columns` replace the defaults of the schema's columns."""
     empty: list[list[str]] = [[] for _ in range(len(used))]
     defaults = {

@@ -8,7 +8,7 @@ else; this module only walks from one record to the next.
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,9 @@ def _objects(path: Path, section: str, items: Iterator) -> Iterator[tuple[Place,
         yield place, entry
 
 
-def _wrong_layout(path, section, state, kind, names) -> AnnotationError:
+def _wrong_layout(
+    path: str | Path, section: str, state: str, kind: type, names: Iterable[str]
+) -> AnnotationError:
     problem = f"{state} where a {kind.__name__} is expected; top-level keys are {sorted(names)}"
     return AnnotationError(path, section, problem, WRONG_FILE)
 

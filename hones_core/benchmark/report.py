@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -121,6 +122,6 @@ def _plain(text: str) -> str:
     return _NO_WORD.sub(" ", text.lower()).strip()
 
 
-def _percent(part, whole: int):
+def _percent(part: Any, whole: int) -> Any:
     """`part` of `whole` in percent, rounded for reading; 0 of nothing."""
     return np.round(100 * part / whole, 4) if whole else 0.0 * part

@@ -7,7 +7,7 @@ from that.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -119,7 +119,9 @@ class Intervention(Protocol):
     def changes(self, adapter: Adapter) -> Iterator[Change]: ...
 
 
-def at_positions(changed: Tensor, values: Tensor, positions: str, answering: Tensor | None):
+def at_positions(
+    changed: Tensor, values: Tensor, positions: str, answering: Tensor | None
+) -> Tensor:
     """`changed` [B, T, w] at the chosen positions, `values` elsewhere; see `Change.function`."""
     if positions == "all":
         return changed
@@ -173,7 +175,9 @@ class MeanReplaceHeads:
             by_layer.setdefault(layer, []).append(head)
         for layer, heads in sorted(by_layer.items()):
 
-            def change(values: Tensor, answering: Tensor | None, heads: list[int] = heads):
+            def change(
+                values: Tensor, answering: Tensor | None, heads: list[int] = heads
+            ) -> Tensor:
                 replaced = mean_replace_heads(values, heads, adapter.n_heads)
                 return at_positions(replaced, values, self.positions, answering)
 
@@ -261,7 +265,7 @@ class ScaleNeurons:
             yield Change(layer, NEURONS, change)
 
 
-def applied(adapter: Adapter, *interventions: Intervention):
+def applied(adapter: Adapter, *interventions: Intervention) -> AbstractContextManager[None]:
     """The model with all the interventions in force on every row.
 
     A context manager; whatever happens, they are taken off again at its end.
@@ -293,7 +297,9 @@ def applied_by_rows(
         yield
 
 
-def _row_hook(adapter: Adapter, places: Sequence[tuple[int, int, Callable]], total: int):
+def _row_hook(
+    adapter: Adapter, places: Sequence[tuple[int, int, Callable]], total: int
+) -> Callable[[torch.nn.Module, tuple], tuple]:
     """A hook that changes rows start/total to stop/total of a module's input, place by place."""
 
     def hook(_module: torch.nn.Module, args: tuple) -> tuple:

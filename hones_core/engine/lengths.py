@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hones_core.benchmark.images import open_image
 from hones_core.tasks.instances import Instance
@@ -40,7 +41,7 @@ class Lengths:
         return self.prompt + self.nodes
 
 
-def measured(evaluator, instances: Sequence[Instance]) -> Lengths:
+def measured(evaluator: Any, instances: Sequence[Instance]) -> Lengths:
     """The largest lengths among some of the instances, by the evaluator's model and task.
 
     Of instances in the order of their texts' lengths an even selection is looked at, with the
@@ -53,7 +54,7 @@ def measured(evaluator, instances: Sequence[Instance]) -> Lengths:
     return Lengths(*(max(values) for values in zip(*found, strict=True)))
 
 
-def _lengths(evaluator, instance: Instance) -> tuple[int, int, int, int, int]:
+def _lengths(evaluator: Any, instance: Instance) -> tuple[int, int, int, int, int]:
     adapter = evaluator.adapter
     picture = [open_image(evaluator.image_folder, instance.image)]
     if evaluator.task.KIND != "ranking":
@@ -70,7 +71,7 @@ def _lengths(evaluator, instance: Instance) -> tuple[int, int, int, int, int]:
     return prompt, 1, 1, len(ids), max(1, len(ids[longest]) - shared)
 
 
-def _prompt_tokens(adapter, picture: list, text: str) -> int:
+def _prompt_tokens(adapter: Any, picture: list, text: str) -> int:
     return adapter.inputs(picture, [text])["input_ids"].shape[1]
 
 

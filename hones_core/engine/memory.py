@@ -38,7 +38,7 @@ class Part:
 
 
 def trace_parts(
-    evaluator, instances: Sequence[Instance], trace: Callable[[Sequence[Instance]], Any]
+    evaluator: Any, instances: Sequence[Instance], trace: Callable[[Sequence[Instance]], Any]
 ) -> list[Part]:
     """The instances traced, all together or, where memory runs out, in halves of halves.
 
@@ -58,7 +58,7 @@ def trace_parts(
 
 
 def run_parts(
-    evaluator,
+    evaluator: Any,
     parts: list[Part],
     run: Callable[[Part], Result],
     trace: Callable[[Sequence[Instance]], Any],
@@ -92,7 +92,7 @@ def run_parts(
 
 
 def run_in_halves(
-    evaluator,
+    evaluator: Any,
     instances: Sequence[Instance],
     run: Callable[[Sequence[Instance]], Result],
     interventions: int,
@@ -165,7 +165,9 @@ def _attempt(run: Callable[[], Result]) -> tuple[Any, str | None]:
     return None, message
 
 
-def _halves(evaluator, instances: Sequence[Instance], problem: str) -> list[Sequence[Instance]]:
+def _halves(
+    evaluator: Any, instances: Sequence[Instance], problem: str
+) -> list[Sequence[Instance]]:
     """Two halves, each of which may still be too large; NotEnoughMemoryError for one instance."""
     if len(instances) == 1:
         raise NotEnoughMemoryError(_alone(evaluator, instances[0], problem))
@@ -185,7 +187,7 @@ def _say(problem: str, now: str) -> None:
     print(f"out of memory: from here on {now} at once ({line})", file=sys.stderr, flush=True)
 
 
-def _alone(evaluator, instance: Instance, problem: str) -> str:
+def _alone(evaluator: Any, instance: Instance, problem: str) -> str:
     """What is wrong with one instance, in numbers, and what to do."""
     adapter = evaluator.adapter
     work = CANDIDATES if evaluator.task.KIND == "ranking" else ANSWERS

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,7 +79,7 @@ def usable_bytes(device: torch.device, still_to_come: int = 0) -> int:
     return int(max(0, free_bytes(device) - still_to_come) * SHARES.get(device.type, SHARES["cpu"]))
 
 
-def usable_for_layers(adapter) -> int:
+def usable_for_layers(adapter: Any) -> int:
     """What may be planned with for all layers of a model together, in bytes.
 
     What a plan needs is spread over the layers, so that a split model's is bounded by the device
@@ -135,7 +136,7 @@ def given_sizes(
 
 
 def plan_evaluator(
-    evaluator,
+    evaluator: Any,
     instances: Sequence[Instance],
     answered: bool,
     batch_size: int | None,
@@ -170,6 +171,6 @@ def _open_sizes(work: str, given: dict[str, int]) -> set[str]:
     return needed - set(given)
 
 
-def _still_to_come(adapter) -> int:
+def _still_to_come(adapter: Any) -> int:
     """Bytes of the float32 unembedding, which a model in half precision makes when first needed."""
     return 0 if adapter.dtype == torch.float32 else 4 * adapter.unembedding.numel()

@@ -74,7 +74,9 @@ class Adapter:
     position_axes = 1  # planes of positions: text, or time, height and width
     separator: str  # between the prompt and the answer
 
-    def __init__(self, model: Any, tokenizer, image_processor, revision: str | None = None):
+    def __init__(
+        self, model: Any, tokenizer: Any, image_processor: Any, revision: str | None = None
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.tokenizer.padding_side = "left"
@@ -293,7 +295,7 @@ class Adapter:
                     f"layer {index} also has {', '.join(others)}, which the analysis does not know"
                 )
 
-    def _check_layers(self, text) -> None:
+    def _check_layers(self, text: Any) -> None:
         """Refuse a model whose layers are not what the interventions assume."""
         for index, layer in enumerate(self.layers):
             o_proj, down_proj = layer.self_attn.o_proj, layer.mlp.down_proj

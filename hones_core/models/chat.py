@@ -1,6 +1,7 @@
 """Families whose prompts are written by the tokenizer's chat template."""
 
 from functools import cached_property
+from typing import Any
 
 from jinja2 import TemplateError
 
@@ -13,7 +14,7 @@ class ChatAdapter(Adapter):
     Attributes: placeholder, the token that stands for the image in a prompt, as text.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.placeholder = self._image_placeholder()
         self._check_chat_template()

@@ -28,7 +28,7 @@ PACKING = {
 }
 
 
-def count_features(kind: Any, config, height: int, width: int) -> int:
+def count_features(kind: Any, config: Any, height: int, width: int) -> int:
     """Image tokens of an image of that size: blank features, packed by the model class `kind`.
 
     Raises ValueError for a config with which that class cannot pack anything.
@@ -56,7 +56,7 @@ class LlavaNextAdapter(ChatAdapter):
     kind: Any = LlavaNextModel
     image_inputs: tuple[str, ...] = ("pixel_values", "image_sizes")
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._check_tower()
         self._check_image_processor()

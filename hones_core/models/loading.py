@@ -189,7 +189,7 @@ def _check_report(path: str, report: dict) -> None:
         )
 
 
-def load_tokenizer(path: str, revision: str | None = None):
+def load_tokenizer(path: str, revision: str | None = None) -> Any:
     """The tokenizer, with the chat template of the full processor where there is one.
 
     Raises one of LOAD_ERRORS.

@@ -1,5 +1,7 @@
 """Qwen2.5-VL: a window-attention tower for images of any size, and a Qwen2.5 language model."""
 
+from typing import Any
+
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,7 +23,7 @@ class Qwen2_5_VLAdapter(ChatAdapter):
     position_axes = 3  # time, row and column
     separator = ""  # the chat template ends the prompt with a line break
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._check_attention()
         self._check_image_processor()

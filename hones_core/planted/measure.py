@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -69,7 +70,7 @@ class Sample:
     heads: pd.DataFrame
     options: Options
 
-    def effects(self, heads: Sequence[tuple[int, int]], **choice) -> pd.DataFrame:
+    def effects(self, heads: Sequence[tuple[int, int]], **choice: Any) -> pd.DataFrame:
         """The NEURON_EFFECTS of some heads."""
         return measure_neuron_effects(
             self.evaluator,

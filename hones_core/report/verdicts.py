@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -151,15 +152,15 @@ def _neurons(tasks: pd.DataFrame) -> str:
     return f"top {int(tasks['n_neurons'].max()):,}"
 
 
-def _percent(row, name: str) -> str:
+def _percent(row: Any, name: str) -> str:
     return _estimate(row, name, " %")
 
 
-def _points(row, name: str) -> str:
+def _points(row: Any, name: str) -> str:
     return _estimate(row, name, " points")
 
 
-def _estimate(row, name: str, unit: str) -> str:
+def _estimate(row: Any, name: str, unit: str) -> str:
     value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
     if pd.isna(value):
         return "an undefined share"

@@ -9,7 +9,7 @@ metadata a JSON header that says which model they are for, how they were learned
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def _decoder_layers(model: nn.Module) -> Any:
     raise SteeringError(f"a {type(model).__name__} has no decoder layers with an mlp.down_proj")
 
 
-def _hook(neurons: Tensor, scales: Tensor):
+def _hook(neurons: Tensor, scales: Tensor) -> Callable[[nn.Module, tuple], tuple]:
     """A pre-hook of `down_proj`: exactly what the workflow's runs do to its input."""
 
     def hook(_module: nn.Module, args: tuple) -> tuple:

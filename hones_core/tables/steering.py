@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from hones_core.schemas.tables import STEERING, STEERING_BOOTSTRAP, STEERING_SIDE_EFFECTS
@@ -144,7 +145,7 @@ def steering_side_effects(
     return table_frame(rows, STEERING_SIDE_EFFECTS, bootstrap)
 
 
-def _points(base, system):
+def _points(base: np.ndarray, system: np.ndarray) -> np.ndarray:
     return difference(base, system) * 100.0  # scores are in [0, 1], gains in percentage points
 
 

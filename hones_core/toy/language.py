@@ -100,7 +100,12 @@ def write_caption(rng: np.random.Generator, facts: Facts) -> Sentence:
     return Sentence(tuple(words), tuple(claims))
 
 
-def new_kind(rng: np.random.Generator, taken: tuple[Kind, ...], colour=None, shape=None) -> Kind:
+def new_kind(
+    rng: np.random.Generator,
+    taken: tuple[Kind, ...],
+    colour: str | None = None,
+    shape: str | None = None,
+) -> Kind:
     """Draw a kind that is not in the scene, with colour or shape given or free."""
     while True:
         kind = (
@@ -164,7 +169,7 @@ def _one_thing(rng: np.random.Generator, scene: Scene, attribute: str) -> tuple[
     return kind, _pick(rng, name, table[name].synonym)
 
 
-def _ask_colour(rng, scene):
+def _ask_colour(rng: np.random.Generator, scene: Scene) -> Question | None:
     if (found := _one_thing(rng, scene, "shape")) is None:
         return None
     (colour, _), word = found
@@ -178,7 +183,7 @@ def _ask_colour(rng, scene):
     return Question(f"What color is the {word}?", colour, dissent, "what color is the", "other")
 
 
-def _ask_shape(rng, scene):
+def _ask_shape(rng: np.random.Generator, scene: Scene) -> Question | None:
     if (found := _one_thing(rng, scene, "colour")) is None:
         return None
     (_, shape), word = found
@@ -192,7 +197,7 @@ def _ask_shape(rng, scene):
     return Question(f"What shape is the {word} thing?", shape, dissent, "what", "other")
 
 
-def _ask_exists(rng, scene):
+def _ask_exists(rng: np.random.Generator, scene: Scene) -> Question | None:
     kinds = tuple(thing.kind for thing in scene.things)
     colour, shape = kinds[int(rng.integers(len(kinds)))]
     there = rng.random() < 0.5
@@ -213,7 +218,7 @@ def _yes_no(text: str, is_true: bool, question_type: str) -> Question:
     return Question(text, answer, (other,), question_type, "yes/no")
 
 
-def _ask_count(rng, scene):
+def _ask_count(rng: np.random.Generator, scene: Scene) -> Question | None:
     what = int(rng.integers(4))
     if what == 0:
         noun, count = "shapes", len(scene.things)
@@ -231,7 +236,7 @@ def _ask_count(rng, scene):
     return Question(f"How many {noun} are there?", NUMBERS[count], dissent, "how many", "number")
 
 
-def _ask_category(rng, scene):
+def _ask_category(rng: np.random.Generator, scene: Scene) -> Question | None:
     attribute = str(rng.choice(["colour", "shape"]))
     if (found := _one_thing(rng, scene, attribute)) is None:
         return None
@@ -247,7 +252,7 @@ def _ask_category(rng, scene):
     return Question(text, answer, (other,), "is the", "other")
 
 
-def _ask_corners(rng, scene):
+def _ask_corners(rng: np.random.Generator, scene: Scene) -> Question | None:
     if (found := _one_thing(rng, scene, "colour")) is None:
         return None
     (_, shape), word = found
@@ -258,7 +263,7 @@ def _ask_corners(rng, scene):
     )
 
 
-def _ask_side(rng, scene):
+def _ask_side(rng: np.random.Generator, scene: Scene) -> Question | None:
     things = scene.things
     first, second = (int(i) for i in rng.choice(len(things), 2, replace=False))
     words = [
@@ -272,7 +277,7 @@ def _ask_side(rng, scene):
     return _yes_no(text, is_true, "is the")
 
 
-def _ask_end(rng, scene):
+def _ask_end(rng: np.random.Generator, scene: Scene) -> Question | None:
     end = int(rng.integers(2))
     thing = scene.things[-end]
     name = ("leftmost", "rightmost")[end]
@@ -291,7 +296,7 @@ def _ask_end(rng, scene):
     return Question(f"{text}?", value, (table[value].synonym, other), "what", "other")
 
 
-def _ask_more_corners(rng, scene):
+def _ask_more_corners(rng: np.random.Generator, scene: Scene) -> Question | None:
     things = _unique(scene, "colour")
     if len(things) < 2:
         return None
@@ -305,7 +310,7 @@ def _ask_more_corners(rng, scene):
 
 
 # (share of the questions, maker)
-_MAKERS: tuple[tuple[float, Callable], ...] = (
+_MAKERS: tuple[tuple[float, Callable[[np.random.Generator, Scene], Question | None]], ...] = (
     (0.16, _ask_colour),
     (0.16, _ask_shape),
     (0.10, _ask_exists),

@@ -1,5 +1,8 @@
 """What training asks of the model: right answers, seen patches, judged claims, few neurons."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -70,13 +73,13 @@ class Taps:
             layer.mlp.down_proj.register_forward_pre_hook(self._keep(index))
         self.layers[claim_layer].register_forward_hook(self._keep_middle)
 
-    def _keep(self, index: int):
-        def hook(_module, arguments):
+    def _keep(self, index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             self.activations[index] = arguments[0]
 
         return hook
 
-    def _keep_middle(self, _module, _arguments, output) -> None:
+    def _keep_middle(self, _module: nn.Module, _arguments: tuple, output: Any) -> None:
         self.middle = output[0] if isinstance(output, tuple) else output
 
     def written(self, where: Tensor) -> Tensor:

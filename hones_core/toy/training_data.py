@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hones_core.benchmark.overlays import draw_outline
@@ -59,12 +60,14 @@ class Pack:
     segments: list[Segment]
 
 
-def _normalise(image) -> np.ndarray:
+def _normalise(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(image, np.float32) / 255
     return np.ascontiguousarray(((pixels - _MEAN) / _STD).transpose(2, 0, 1))
 
 
-def _retrieval(rng, scene: Scene, encoder: FastEncoder, mix: Mix, weight: float) -> Segment:
+def _retrieval(
+    rng: np.random.Generator, scene: Scene, encoder: FastEncoder, mix: Mix, weight: float
+) -> Segment:
     facts = facts_of(scene)
     is_true = bool(rng.random() < mix.yes)
     sentence = write_caption(rng, facts if is_true else falsify(rng, facts))
