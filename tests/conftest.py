@@ -1,0 +1,20 @@
+"""The longest files go first, so that no worker ends long before the others."""
+
+import pytest
+
+LONGEST = {  # a minute or more each
+    "test_chain_coco_sample",
+    "test_chain_toy",
+    "test_commands",
+    "test_contributing",
+    "test_engine_equality",
+    "test_invalidation_modules",
+    "test_invalidation_settings",
+    "test_planted_recovery",
+    "test_shared_cache",
+    "test_workflow_invalidation",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
