@@ -1,6 +1,7 @@
 """Dry runs inside this process: what Snakemake would do in a project, and what set it off."""
 
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -48,7 +49,11 @@ def dry_run(project: Path, targets: tuple[str, ...], *overlays: Path) -> Plan:
         )
         with contextlib.redirect_stdout(io.StringIO()):
             dag.printrulegraph()  # decides about every job, and costs less than listing them
-        return _plan(workflow._workflow.dag, set(targets))
+        plan = _plan(workflow._workflow.dag, set(targets))
+    # Snakemake keeps what it has read. Frozen, it does not slow down the tests that follow.
+    gc.collect()
+    gc.freeze()
+    return plan
 
 
 def _plan(dag: Any, targets: set[str]) -> Plan:
