@@ -3,19 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+from benchmark_support import sample_paths
 from chain_support import Results, small_run
 from PIL import Image
-from workflow_support import ROOT, copy_project, succeed, write_config
+from workflow_support import copy_project, succeed, write_config
 
 from hones_core.schemas import benchmark
 
-SAMPLE = ROOT.parent / "shared" / "coco_sample"
 SIZES = {"discovery": 21, "development": 18, "test": 21}
 QUERIES = {"discovery": 6, "development": 5, "test": 6}
 
 
 def sample_run(folder: Path) -> tuple[Path, tuple[str, ...], Results]:
-    """(project, arguments, results) of a run whose images are there and nothing more."""
+    """(project, arguments, results) of a run whose images are there and nothing more.
+
+    Skips the test where the sample is not.
+    """
     project = copy_project(folder)
     config = write_config(project, "coco.yaml", _config(project))
     arguments = ("--cores", "1", "--configfile", config)
@@ -31,10 +34,7 @@ def _config(project: Path) -> dict:
         "qwen2_5_vl",
         data={
             "image_folder": str(project / "photographs"),
-            "captions": str(SAMPLE / "captions_train2014.subset.json"),
-            "coco_text": str(SAMPLE / "cocotext.v2.subset.json"),
-            "vqa_questions": str(SAMPLE / "v2_OpenEnded_mscoco_train2014_questions.subset.json"),
-            "vqa_annotations": str(SAMPLE / "v2_mscoco_train2014_annotations.subset.json"),
+            **{kind: str(path) for kind, path in sample_paths().items()},
             "toy_scenes": None,
         },
         # The other rankers run in the toy's chain.

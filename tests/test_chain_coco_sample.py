@@ -5,15 +5,11 @@ Photographs are stand-ins. `make test-long` goes on to the tables and figures of
 
 import pytest
 from chain_support import check_counts, check_head_effects, check_masked_sets
-from coco_sample_support import QUERIES, SAMPLE, SIZES, sample_run
+from coco_sample_support import QUERIES, SIZES, sample_run
 from PIL import Image
 from workflow_support import succeed
 
 from hones_core.schemas import benchmark
-
-pytestmark = pytest.mark.skipif(
-    not SAMPLE.exists(), reason="needs the real COCO sample in ../shared, which is not here"
-)
 
 
 @pytest.fixture(scope="module")

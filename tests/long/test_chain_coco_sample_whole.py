@@ -3,15 +3,12 @@
 import sys
 from pathlib import Path
 
-import pytest
-
 sys.path.append(str(Path(__file__).parent.parent))  # where the support modules are
 from chain_support import check_counts, check_masked_sets, check_steered, check_tables, shown
-from coco_sample_support import QUERIES, SAMPLE, SIZES, sample_run
+from coco_sample_support import QUERIES, SIZES, sample_run
 from workflow_support import succeed
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="needs the real COCO sample in ../shared")
 def test_counts_sets_and_tables(tmp_path):
     project, arguments, results = sample_run(tmp_path)
     targets = [f"results/coco/{name}" for name in shown(results.model)]
