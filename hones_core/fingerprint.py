@@ -8,7 +8,7 @@ comments and formatting change nothing, and it is a mapping, so that a dry run n
 import ast
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -74,15 +74,15 @@ def _digest(name: str, root: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def _digest_of(name: str, root: str, changed: int) -> tuple[str, tuple[tuple[str, str], ...]]:
     path = Path(root, name)
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    imports = tuple(sorted(_imports(tree, Path(root))))
+    imports = tuple(sorted(_imports(tree, root)))
     _strip_docstrings(tree)
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imports
 
 
-def _imports(tree: ast.AST, root: Path) -> set[tuple[str, str]]:
+def _imports(tree: ast.AST, root: str) -> set[tuple[str, str]]:
     """(module, file) of everything the tree imports from the project, packages included."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -90,38 +90,41 @@ def _imports(tree: ast.AST, root: Path) -> set[tuple[str, str]]:
                 raise ValueError("relative imports are not followed; import from hones_core")
             module = node.module or ""  # always there without a level
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    found = set()
+    modules: set[str] = set()
     for name in names:
         parts = name.split(".")
-        if parts[0] not in PACKAGES:
-            continue
-        for length in range(1, len(parts) + 1):  # importing a.b.c also runs a and a.b
-            module = ".".join(parts[:length])
-            file = _module_file(module, root)
-            if file is not None:
-                found.add((module, file))
-    return found
+        if parts[0] in PACKAGES:  # importing a.b.c also runs a and a.b
+            modules |= {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    files = {module: _module_file(module, root) for module in modules}
+    return {(module, file) for module, file in files.items() if file is not None}
 
 
-def _module_file(module: str, root: Path) -> str | None:
-    base = root.joinpath(*module.split("."))
-    for candidate in (base / "__init__.py", base.with_suffix(".py")):
-        if candidate.exists():
-            return candidate.relative_to(root).as_posix()
+def _module_file(module: str, root: str) -> str | None:
+    base = module.replace(".", "/")
+    for candidate in (f"{base}/__init__.py", f"{base}.py"):
+        if Path(root, candidate).exists():
+            return candidate
     return None  # a name inside a module, not a module
 
 
 def _strip_docstrings(tree: ast.AST) -> None:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list) or not isinstance(
-            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        ):
+    for node in _statements(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        first = body[0] if body else None
+        first = node.body[0] if node.body else None
         if (
             isinstance(first, ast.Expr)
             and isinstance(first.value, ast.Constant)
             and isinstance(first.value.value, str)
         ):
-            node.body = body[1:]
+            node.body = node.body[1:]
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """The tree and every statement in it: `ast.walk` without expressions, which are most of it."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting += getattr(node, block, ())
