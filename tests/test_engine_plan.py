@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from hones_core.attribution.neuron_effects import measure_neuron_effects
-from hones_core.engine import budget, sizing
+from hones_core.engine import budget, free_memory, sizing
 from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PROMPTS, Sizes
 from hones_core.engine.decode import Waiting, _Rows
@@ -298,13 +298,13 @@ def test_measured_lengths(tiny, task):
 def test_planning_an_evaluator(tiny, capsys, task, answered):
     evaluator = Evaluator(tiny.adapter, task, tiny.images, 1, limits=Limits(candidate_rows=3))
     instances = make_instances(task, 3)
-    sizing.plan_evaluator(evaluator, instances, answered, None, 2, None)
+    free_memory.plan_evaluator(evaluator, instances, answered, None, 2, None)
     said = capsys.readouterr().err
     assert said.startswith("memory plan: ") and said.count("\n") == 1
     assert evaluator.limits.copies == 2 and "2 interventions (given)" in said
     assert evaluator.batch_size > 1
     chunks = evaluator.chunks(instances) if answered else evaluator.prompt_chunks(instances)
     assert len(chunks) == (2 if answered and task == "retrieval" else 1)
-    sizing.plan_evaluator(evaluator, instances, answered, 5, 3, 7)
+    free_memory.plan_evaluator(evaluator, instances, answered, 5, 3, 7)
     assert (evaluator.batch_size, evaluator.limits) == (5, Limits(3, 7, 3))
     assert capsys.readouterr().err == ""  # nothing was left to plan

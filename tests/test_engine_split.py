@@ -23,7 +23,7 @@ from hones_core.attribution.token_level.dla import measure_dla
 from hones_core.attribution.token_level.group_patching import measure_group_patching
 from hones_core.attribution.token_level.llm_knowledge import measure_llm_knowledge
 from hones_core.attribution.token_level.qrnca import measure_qrnca
-from hones_core.engine import replay, sizing
+from hones_core.engine import free_memory, replay
 from hones_core.engine.device import DeviceFacts, look, together
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
 from hones_core.engine.joint import JointEvaluator
@@ -347,14 +347,14 @@ def test_several_places_have_hooks_and_the_same_weights(family):
 def test_the_device_that_fills_first_bounds_the_plan(monkeypatch):
     """Ten layers, seven of them on the second GPU."""
     free = {GPU[0]: 30 * 10**9, GPU[1]: 20 * 10**9}
-    monkeypatch.setattr(sizing, "free_bytes", lambda device: free[device])
+    monkeypatch.setattr(free_memory, "free_bytes", lambda device: free[device])
     adapter = mock.Mock(n_layers=10, dtype=torch.float16)
     adapter.layer_device = lambda index: GPU[index >= 3]
     adapter.unembedding = mock.Mock(device=GPU[1])
     adapter.unembedding.numel.return_value = 10**9  # 4 GB in float32
-    assert sizing.usable_for_layers(adapter) == pytest.approx(0.9 * 16e9 * 10 / 7, abs=10)
+    assert free_memory.usable_for_layers(adapter) == pytest.approx(0.9 * 16e9 * 10 / 7, abs=10)
     adapter.layer_device = lambda index: GPU[1]
-    assert sizing.usable_for_layers(adapter) == sizing.usable_bytes(GPU[1], 4 * 10**9)
+    assert free_memory.usable_for_layers(adapter) == free_memory.usable_bytes(GPU[1], 4 * 10**9)
 
 
 def test_facts_of_several_gpus():

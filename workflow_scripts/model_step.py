@@ -15,9 +15,9 @@ from hones_core.benchmark.instance_objects import to_instances
 from hones_core.benchmark.seeding import seeded_order
 from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.free_memory import plan_evaluator
 from hones_core.engine.ready import require_ready
 from hones_core.engine.selfcheck import check_model
-from hones_core.engine.sizing import plan_evaluator
 from hones_core.models import load_model
 from hones_core.models.adapter import Adapter
 from hones_core.models.loading import computing_names

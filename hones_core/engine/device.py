@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hones_core.engine.sizing import free_bytes
+from hones_core.engine.free_memory import free_bytes
 from hones_core.findings import FAILED, OK, SKIPPED, WARNING, Finding
 
 VOLTA = (7, 0)

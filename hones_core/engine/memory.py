@@ -15,9 +15,9 @@ import torch
 
 from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PEAKS, Sizes
+from hones_core.engine.free_memory import free_bytes
 from hones_core.engine.lengths import measured
 from hones_core.engine.shapes import shape_of
-from hones_core.engine.sizing import free_bytes
 from hones_core.tasks.instances import Instance
 
 Result = TypeVar("Result")

@@ -1,9 +1,10 @@
 """Sizes of a model: what memory and time follow from, without any weights."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hones_core.models.adapter import Adapter
+if TYPE_CHECKING:  # a plan needs no torch
+    from hones_core.models.adapter import Adapter
 
 PACKED = ("llava_next", "llava_onevision")  # model_types whose image tokens come from crops
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -63,7 +64,7 @@ class Shape:
         return 2 * self.layer_parameters + 4 * self.attention * context
 
 
-def shape_of(adapter: Adapter) -> Shape:
+def shape_of(adapter: "Adapter") -> Shape:
     """The shape of a loaded model."""
     tower = sum(parameter.numel() for parameter in adapter.model.parameters())
     tower -= sum(parameter.numel() for parameter in adapter.language_model.parameters())
