@@ -284,12 +284,11 @@ def _model_bytes(settings: Settings, model: Model) -> int:
     config = projection.checkpoint_config(own.models[0].path)
     shape = shape_from_config(config, model.dtype)
     neurons, rankers = shape.layers * shape.ffn, settings.rankers_of(model.name)
-    seeds = {"random": settings.neurons.random_seeds}
-    seeds |= {"rand_head": settings.neurons.random_head_seeds}
-    orders = sum(seeds.get(name, 1) for name in rankers)
-    measured = 1 + seeds["rand_head"] * ("rand_head" in rankers) + ("gaussian" in rankers)
+    drawn = settings.neurons.random_head_seeds * ("rand_head" in rankers)
+    measured = 1 + drawn + ("gaussian" in rankers)
     effects = (1 + measured * model.top_heads) * neurons * NEURON_ROW
-    total = len(settings.tasks) * (effects + orders * neurons * RANKING_ROW)
+    orders = sum(projection.orders(settings, model, task) for task in settings.tasks)
+    total = len(settings.tasks) * effects + orders * neurons * RANKING_ROW
     for job in projection.jobs(settings, model, shape):
         if job.stage == "head effects":
             total += 2 * (1 + job.interventions.count) * job.samples * HEAD_ROW

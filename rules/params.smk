@@ -67,9 +67,8 @@ def rankers_of(wildcards, full=False):
 
 def random_seeds(ranker):
     """The seeds of a random ranker."""
-    neurons = SETTINGS.neurons
-    counts = {"random": neurons.random_seeds, "rand_head": neurons.random_head_seeds}
-    return [SETTINGS.seed + offset for offset in range(counts[ranker])]
+    count = SETTINGS.neurons.seeds_of[ranker]
+    return [SETTINGS.seed + offset for offset in range(count)]
 
 
 def ranking_section(wildcards, full=False):

@@ -1,6 +1,8 @@
 """What a configuration will cost: work, memory and hours of every stage, and the command."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,10 @@ def paper(monkeypatch):
     return plan.read_settings("config.yaml", ["configs/paper.yaml"])
 
 
+def with_neurons(settings, **values):
+    return settings.model_copy(update={"neurons": settings.neurons.model_copy(update=values)})
+
+
 def test_the_plan_of_the_paper(paper):
     rows = projection.rows(paper, 32.0, plan.speeds("v100", None), shards=4)
     assert {row.stage for row in rows} == {
@@ -67,12 +73,18 @@ def test_the_plan_of_the_paper(paper):
 
 
 def test_what_no_ranker_reads_is_not_planned(paper):
-    chosen = ("hones", "ma", "random")
-    few = paper.model_copy(update={"neurons": paper.neurons.model_copy(update={"rankers": chosen})})
+    few = with_neurons(paper, rankers=("hones", "ma", "random"))
     rows = projection.rows(few, 32.0, plan.speeds("v100", None), 1)
     stages = {row.stage for row in rows}
     assert {"neuron effects", "activations", "logit lens"} <= stages
     assert not stages & {"random heads", "gaussian heads"}
+
+
+def test_masking_is_planned_for_the_task_s_own_rankers_and_their_seeds(paper):
+    rankers = ("hones", "random", "rand_head", "dla")
+    settings = with_neurons(paper, rankers=rankers, random_seeds=3, random_head_seeds=2)
+    orders = {task: projection.orders(settings, paper.models[0], task) for task in paper.tasks}
+    assert orders == {"vqa": 7, "ocr": 6, "caption": 6, "retrieval": 6}, "DLA is for VQA"
 
 
 def test_measured_speed_and_memory_change_the_plan(paper):
@@ -102,6 +114,16 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     overlay.write_text((ROOT / "configs/paper.yaml").read_text().replace(QWEN, "someone/else"))
     assert plan.main(["--config", str(overlay)]) == 1
     assert "someone/else" in capsys.readouterr().err
+
+
+def test_a_plan_loads_no_torch():
+    code = (
+        "import sys; from hones_core.engine import plan;"
+        "plan.main(['--config', 'configs/paper.yaml']); print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_an_overlay_is_laid_over_as_snakemake_does(monkeypatch):

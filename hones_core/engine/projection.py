@@ -111,10 +111,6 @@ def pixels(model: Model) -> tuple[int, int | None]:
 def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
     """What runs the model on the benchmark, in the workflow's order, without other data sets."""
     heads = Interventions(shape.layers * shape.heads, anywhere=True)
-    seeds = settings.neurons.random_seeds
-    rankers = sum(
-        seeds if name.startswith("rand") else 1 for name in settings.rankers_of(model.name)
-    )
     matrix = len(SELECTIVITY_KINDS) * len(settings.tasks) * (1 + settings.groups.selectivity_trials)
     learned, tried, steered = steering_runs(settings)
     found = []
@@ -126,7 +122,8 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
         whole = sizes.discovery + sizes.development + sizes.test
         work = budget.CANDIDATES if task == "retrieval" else budget.ANSWERS
         groups = len(groups_with(task, settings.tasks)) * (1 + settings.groups.random_trials)
-        masks, both = Interventions(rankers, False), sizes.development + sizes.test
+        masks = Interventions(orders(settings, model, task), False)
+        both = sizes.development + sizes.test
         lens = Interventions(len(LENS_SETS), False)
         found += [
             Job("base", task, whole, work, Interventions(0, False), targets=True),
@@ -145,6 +142,12 @@ def jobs(settings: Settings, model: Model, shape: Shape) -> list[Job]:
             found.append(erased)
     stages = [job.stage for job in found]
     return sorted(found, key=lambda job: stages.index(job.stage))
+
+
+def orders(settings: Settings, model: Model, task: str) -> int:
+    """Orders of the task's neurons, by all rankers and seeds; each is masked once."""
+    rankers = applicable(settings.rankers_of(model.name), task, settings.tasks)
+    return sum(settings.neurons.seeds_of.get(name, 1) for name in rankers)
 
 
 def _neuron_measurements(

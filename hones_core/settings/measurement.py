@@ -204,6 +204,11 @@ class Neurons(Section):
             raise ValueError("a ranker is listed twice")
         return names
 
+    @property
+    def seeds_of(self) -> dict[str, int]:
+        """How many seeds, and so orders of the neurons, each random ranker has."""
+        return {"random": self.random_seeds, "rand_head": self.random_head_seeds}
+
 
 class Efficiency(Section):
     """Cost of localization (METHOD 12)."""
