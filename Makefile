@@ -32,9 +32,11 @@ test-slurm: env
 
 env: $(READY)
 
+# pip compiles on one core only. Packages hold files for other Pythons too, which is no error.
 $(READY): envs/requirements.txt $(REQUIREMENTS) envs/make_venv.sh
 	sh envs/make_venv.sh $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r $(REQUIREMENTS)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-compile -r $(REQUIREMENTS)
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 lint: env
