@@ -74,7 +74,7 @@ class Killer:
         jobs = [
             process
             for process in psutil.Process(run.pid).children(recursive=True)
-            if any(".snakemake/scripts" in part for part in process.cmdline())
+            if _is_job(process)
         ]
         if jobs and self.random.random() < 0.5:
             self.kills["job"] += 1
@@ -85,6 +85,13 @@ class Killer:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         _gone(run.pid)
+
+
+def _is_job(process: psutil.Process) -> bool:
+    try:
+        return any(".snakemake/scripts" in part for part in process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 def _gone(group: int) -> None:

@@ -4,7 +4,14 @@ import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))  # where the support modules are
-from chain_support import check_counts, check_masked_sets, check_steered, check_tables, shown
+from chain_support import (
+    check_counts,
+    check_head_effects,
+    check_masked_sets,
+    check_steered,
+    check_tables,
+    shown,
+)
 from coco_sample_support import QUERIES, SIZES, sample_run
 from workflow_support import succeed
 
@@ -15,5 +22,6 @@ def test_counts_sets_and_tables(tmp_path):
     succeed(project, *targets, *arguments)
     check_counts(results, SIZES, QUERIES)
     check_masked_sets(results, 0.01)
+    check_head_effects(results, {"vqa": 12, "ocr": 12, "caption": 12, "retrieval": 4})
     check_steered(results)
     check_tables(results)
