@@ -78,8 +78,8 @@ class Results:
         return self.read(f"{self.model}/{task}/{schema.name}", schema)
 
 
-def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int]) -> None:
-    """What goes into base and masked predictions comes out of them."""
+def check_base_counts(results: Results, sizes: dict[str, int], queries: dict[str, int]) -> None:
+    """What goes into base predictions comes out of them."""
     splits = results.read("benchmark/splits", benchmark.SPLITS)
     counted = splits["split"].value_counts().to_dict()
     assert {split: counted[split] for split in sizes} == sizes
@@ -89,6 +89,13 @@ def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int
         assert instances["split"].value_counts().to_dict() == expected
         base = results.of_task(task, heads.BASE_PREDICTIONS)
         assert base["instance_id"].tolist() == instances["instance_id"].tolist()
+
+
+def check_counts(results: Results, sizes: dict[str, int], queries: dict[str, int]) -> None:
+    """As `check_base_counts`, and every set was masked on all test instances."""
+    check_base_counts(results, sizes, queries)
+    for task in TASKS:
+        instances = results.read(f"benchmark/instances/{task}", benchmark.INSTANCES)
         test = set(instances.loc[instances["split"] == "test", "instance_id"])
         masked = results.of_task(task, masking.MASKED_PREDICTIONS)
         for _, rows in masked.groupby(["ranker", "seed"]):

@@ -24,7 +24,7 @@ TABLE = "results/slurm/tables/masking_drop.parquet"
 SPLITS = {"discovery": 14, "development": 14, "test": 14}
 CONFIG = small_run(
     "slurm",
-    "llava",
+    "qwen2_5_vl",  # the toy's chain has the LLaVA
     tasks=["vqa"],
     jobs="per_task",  # as on a cluster; with shards there is no other way
     data={
