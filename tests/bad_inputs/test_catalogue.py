@@ -16,9 +16,10 @@ from commands import Snakemake, run_snakemakes
 from config_cases import CONFIG
 from data_cases import DATA
 from environment_cases import ENVIRONMENT
+from image_cases import IMAGES
 from model_cases import MODEL
 
-PARTS = (CONFIG, DATA, MODEL, ENVIRONMENT)
+PARTS = (CONFIG, DATA, IMAGES, MODEL, ENVIRONMENT)
 
 
 def catalogue() -> list[Case]:
