@@ -43,7 +43,6 @@ EMBEDDING = 1700  # bytes of one caption's embedding
 CAPTIONS = 5
 PNG_PIXEL = 2  # bytes of a photograph's pixel
 PHOTOGRAPH, TOY_SCENE = 640 * 480, 64 * 64  # pixels
-NOT_REDUCED = ("neuron effects", "steering")  # not run again with less when memory runs out
 NOT_LOADED_AFTER = {("weights", WARNING), ("tokenizer", SKIPPED), ("memory", SKIPPED)}
 PROBE_SIZE = (640, 480)  # pixels of the image that goes through the model
 
@@ -131,8 +130,8 @@ def check_memory(
 ) -> Finding:
     """The plan's largest need against the memory that is free on the model's device.
 
-    Failed if weights, or a stage that cannot do less at once, need more than is free; a warning if
-    a stage has to do less at once than configured, which the engine does by itself.
+    Failed if the weights, or a stage that does one thing at a time, need more than is free; a
+    warning if a stage has to do less at once than configured, which it does by itself.
     """
     name = "memory"
     if facts.driver or not facts.name:
@@ -143,20 +142,27 @@ def check_memory(
         free = facts.free_bytes / 1e9
         config = projection.checkpoint_config(own.models[0].path)
         weights = shape_from_config(config, model.dtype).weight_bytes / 1e9
-        rows = projection.rows(own, free, speeds("v100", None), 1, device)
+        rows, least = (
+            projection.rows(one, free, speeds("v100", None), 1, device)
+            for one in (own, _one_at_a_time(own))
+        )
     except (SettingsError, LookupError, TypeError, ValueError) as error:
         return Finding(name, model.name, SKIPPED, f"the model's sizes are not known: {error!r}")
     remedy = "Free the device, take one with more memory, or set dtype to float16"
     if weights > free:
         detail = f"the weights need {weights:.1f} GB, {free:.1f} GB are free"
         return Finding(name, model.name, FAILED, detail, remedy)
-    lost = [row for row in rows if row.peak_gb > free and _smallest(row)]
+    lost = [row for row in least if row.peak_gb > free]
     if lost:
-        remedy += ", or lower batch_size (null: planned), steering.batch_size or max_pixels"
-        return Finding(name, model.name, FAILED, _needs(lost, free), remedy)
+        detail = f"even one at a time, {_needs(lost, free)}"
+        return Finding(name, model.name, FAILED, detail, f"{remedy}, or lower max_pixels")
     tight = [row for row in rows if not row.fits]
     if tight:
-        remedy = "Leave batch_size, interventions_at_once and decode_rows null: they are planned"
+        remedy = (
+            "It will do less at once by itself, somewhat slower. Leave batch_size, "
+            "interventions_at_once and decode_rows null, which plans them; for steering lower "
+            "steering.batch_size"
+        )
         return Finding(name, model.name, WARNING, _needs(tight, free), remedy)
     return Finding(name, model.name, OK, _needs(rows, free))
 
@@ -264,10 +270,16 @@ def _at(settings: Settings, model: Model, checkpoint: Checkpoint) -> Settings:
     return settings.model_copy(update={"models": (model.model_copy(update={"path": here}),)})
 
 
-def _smallest(row: projection.Row) -> bool:
-    """Whether a stage cannot do less at once."""
-    sizes = (row.samples_at_once, row.interventions_at_once, row.decode_rows)
-    return row.stage in NOT_REDUCED or max(sizes) == 1
+def _one_at_a_time(settings: Settings) -> Settings:
+    """The settings to which every stage comes down where memory runs out."""
+    one, at_once = {"batch_size": 1}, {"interventions_at_once": 1, "decode_rows": 1}
+    return settings.model_copy(
+        update={
+            "models": tuple(model.model_copy(update=one) for model in settings.models),
+            "engine": settings.engine.model_copy(update=at_once),
+            "steering": settings.steering.model_copy(update=one),
+        }
+    )
 
 
 def _needs(rows: list[projection.Row], free: float) -> str:

@@ -15,6 +15,7 @@ from workflow_support import copy_project, snakemake, write_config
 
 from hones_core import artifacts, preflight
 from hones_core.engine.device import DeviceFacts
+from hones_core.engine.plan import read_settings
 from hones_core.engine.ready import require_ready
 from hones_core.findings import FAILED, OK, SKIPPED, WARNING, Finding, failures
 from hones_core.models import checkpoint as checkpoints
@@ -57,19 +58,29 @@ def test_a_stage_that_does_not_fit(cache):
     ).weight_bytes
     found = memory_of(paper_model(), replace(V100, free_bytes=weights + 10**8))
     assert found.status == FAILED
-    assert " needs up to " in found.detail and "steering.batch_size" in found.remedy
+    assert "even one at a time, " in found.detail and "max_pixels" in found.remedy
 
 
 def test_a_batch_that_is_too_large(cache):
-    """Neuron effects are not run again with less; decoding is."""
+    """Every stage runs again with less."""
     found = memory_of(paper_model(batch_size=256), H100)
-    assert found.status == FAILED
-    assert "neuron effects of" in found.detail and "lower batch_size" in found.remedy
+    assert found.status == WARNING
+    assert "base of caption needs up to" in found.detail and "batch_size" in found.remedy
     settings = paper_model()
     many = settings.engine.model_copy(update={"decode_rows": 4096})
     found = memory_of(settings.model_copy(update={"engine": many}), H100)
     assert found.status == WARNING
     assert "GB with the weights" in found.detail and "decode_rows null" in found.remedy
+
+
+def test_steering_qwen_takes_fewer_prompts_at_a_time_on_a_v100(cache):
+    """As docs/running-at-scale.md says of the paper's configuration."""
+    settings = read_settings(str(ROOT / "config.yaml"), [str(ROOT / "configs/paper.yaml")])
+    for model, status in zip(settings.models, (OK, WARNING), strict=True):
+        alone = settings.model_copy(update={"models": (model,)})
+        found = memory_of(alone, V100)
+        assert found.status == status, model.name
+    assert found.detail.startswith("steering of") and "steering.batch_size" in found.remedy
 
 
 def test_memory_is_not_judged_without_a_device_or_sizes(folder, cache):
