@@ -17,14 +17,16 @@ def budget(n_total: int, ratio: float) -> int:
     return int(n_total * ratio + 0.5)
 
 
-def top_set(ranking: pd.DataFrame, ranker: str, ratio: float, seed: int = 0) -> NeuronSet:
-    """The first `ratio` of a ranker's order, from a NEURON_RANKING artifact.
+def top_set(ranking: pd.DataFrame, ranker: str, ratio: float, seed: int | None = None) -> NeuronSet:
+    """The first `ratio` of a ranker's order (None: of its first seed), from a NEURON_RANKING.
 
     Raises ValueError if the order is not there, or if the ratio selects no neuron at all.
     """
-    rows = ranking[(ranking["ranker"] == ranker) & (ranking["seed"] == seed)]
+    rows = ranking[ranking["ranker"] == ranker]
+    rows = rows[rows["seed"] == (rows["seed"].min() if seed is None else seed)]
     if rows.empty:
-        raise ValueError(f"the neuron ranking holds no ranker {ranker!r} with seed {seed}")
+        which = "" if seed is None else f" with seed {seed}"
+        raise ValueError(f"the neuron ranking holds no ranker {ranker!r}{which}")
     size = budget(len(rows), ratio)
     if size == 0:
         raise ValueError(f"a ratio of {ratio} selects none of the {len(rows)} neurons; raise it")

@@ -9,15 +9,16 @@ from hones_core.neuron_sets import budget
 
 
 def rank_agreement(ranking: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Every pair of rankers of a NEURON_RANKING artifact; random ones by their seed 0.
+    """Every pair of rankers of a NEURON_RANKING artifact; random ones by their first seed.
 
     Columns ranker, other, overlap (share of the top `ratio` in common; of two random orders about
     `ratio` itself) and spearman (correlation of the ranks of all neurons). Each pair is there once,
     in the order in which the rankers come.
     """
-    first = ranking[ranking["seed"] == 0].sort_values(["layer", "neuron"])
+    seeds = ranking.groupby("ranker")["seed"].transform("min")
+    first = ranking[ranking["seed"] == seeds].sort_values(["layer", "neuron"])
     ranks = {name: rows["rank"].to_numpy() for name, rows in first.groupby("ranker", sort=False)}
-    names = [name for name in dict.fromkeys(ranking["ranker"]) if name in ranks]
+    names = list(ranking["ranker"].unique())
     size = budget(len(next(iter(ranks.values()))), ratio)
     rows = []
     for ranker, other in combinations(names, 2):

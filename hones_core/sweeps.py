@@ -45,7 +45,7 @@ def predict_ratio_masked(
     rankers: Sequence[str],
     ratios: Sequence[float],
 ) -> pd.DataFrame:
-    """The RATIO_PREDICTIONS artifact: top shares of each ranker (its seed 0) set to zero."""
+    """The RATIO_PREDICTIONS artifact: top shares of each ranker (its first seed) set to zero."""
     sets = {
         (ranker, ratio): top_set(ranking, ranker, ratio) for ranker in rankers for ratio in ratios
     }

@@ -100,10 +100,6 @@ if "caption" in SETTINGS.tasks:
     TABLES.append("text_erasure")
 if any(in_run(name) for name in SETTINGS.groups.ood_sets):
     TABLES.append("ood_group_drop")
-# Beside HONES the random order, if both are ranked.
-SWEPT_RANKERS = [
-    name for name in ("hones", "random") if name in SETTINGS.neurons.rankers
-]
 BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]
 FIGURES = [

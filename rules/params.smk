@@ -65,6 +65,11 @@ def rankers_of(wildcards, full=False):
     return applicable(names, wildcards.task, TASKS)
 
 
+def swept_rankers(model):
+    """Whose top neurons grow in number: HONES and, if the model has it, the random order."""
+    return [name for name in ("hones", "random") if name in SETTINGS.rankers_of(model)]
+
+
 def random_seeds(ranker):
     """The seeds of a random ranker."""
     count = SETTINGS.neurons.seeds_of[ranker]

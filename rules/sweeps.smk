@@ -50,7 +50,7 @@ rule predict_ratio_masked:
                 decoding=SETTINGS.decoding,
                 image_folder=image_folder(wc.task),
                 ratios=SETTINGS.masking.ratios,
-                rankers=SWEPT_RANKERS,
+                rankers=swept_rankers(wc.model),
             )
         ),
         code=job_code("predict_ratio_masked"),

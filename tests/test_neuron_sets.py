@@ -52,7 +52,10 @@ def test_top_set_takes_the_first_ranks_of_one_order():
         best = sorted(product(range(LAYERS), range(NEURONS)), key=lambda n: -grid[n])
         assert top_set(ranking, ranker, 0.25, seed) == frozenset(best[:12])
         assert top_set(ranking, ranker, 1.0, seed) == frozenset(best)
-    with pytest.raises(ValueError, match="no ranker 'b' with seed 0"):
+    later = ranking[ranking["seed"] == 1]
+    assert top_set(ranking, "a", 0.25) == top_set(ranking, "a", 0.25, 0), "the first seed"
+    assert top_set(later, "a", 0.25) == top_set(ranking, "a", 0.25, 1)
+    with pytest.raises(ValueError, match=r"no ranker 'b'$"):
         top_set(ranking, "b", 0.1)
     with pytest.raises(ValueError, match="no ranker 'a' with seed 2"):
         top_set(ranking, "a", 0.1, 2)

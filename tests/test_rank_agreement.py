@@ -31,17 +31,18 @@ def found():
         ("hones", 0): base,
         ("same", 0): base,
         ("reversed", 0): base[::-1],
-        ("random", 0): generator.permutation(base),
-        ("random", 1): generator.permutation(base),
+        ("random", 3): generator.permutation(base),  # as with seed: 3 in the configuration
+        ("random", 4): generator.permutation(base),
     }
-    return orders, rank_agreement(ranking(orders), 0.1)
+    first = {ranker: order for (ranker, seed), order in orders.items() if seed != 4}
+    return first, rank_agreement(ranking(orders), 0.1)
 
 
 def test_against_sets_and_pearson_of_ranks(found):
     orders, table = found
-    assert len(table) == 6  # four rankers, each pair once, seed 1 left out
+    assert len(table) == 6  # four rankers, each pair once, their later seeds left out
     for row in table.itertuples():
-        one, two = orders[row.ranker, 0], orders[row.other, 0]
+        one, two = orders[row.ranker], orders[row.other]
         common = set(one[:12].tolist()) & set(two[:12].tolist())
         assert row.overlap == pytest.approx(len(common) / 12)
         ranks = [np.argsort(order) for order in (one, two)]

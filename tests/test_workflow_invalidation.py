@@ -164,6 +164,15 @@ def test_a_shorter_list_of_rankers_measures_nothing_anew(complete):
     assert found == AFTER_TOP_SETS | ranked_and_masked(*TASKS)
 
 
+def test_larger_shares_are_of_the_model_s_own_rankers(complete, edit):
+    edit("config.yaml", "mmneuron, random] # the others", "mmneuron] # the others")
+    swept = {}
+    for model in ("llava", "qwen2_5_vl"):
+        plan = dry_run(complete, (f"results/toy/{model}/vqa/ratio_predictions.parquet",))
+        swept[model] = plan.params["predict_ratio_masked"]["cfg"]["vqa"]["rankers"]
+    assert swept == {"llava": ["hones", "random"], "qwen2_5_vl": ["hones"]}
+
+
 def test_every_ranker_on_every_model_is_a_target_of_its_own(complete):
     jobs = planned(complete, "rankers_full")
     measured = {f"measure_{name}/vqa" for name in ("qrnca", "dla", "random_heads")}

@@ -7,7 +7,7 @@ RANKER_AGREEMENT = Schema(
     name="ranker_agreement",
     version=1,
     rule="tabulate_agreement",
-    meaning="How much two rankers agree on a task; random ones are taken by their seed 0.",
+    meaning="How much two rankers agree on a task; random ones are taken by their first seed.",
     key=("model", "task", "ranker", "other"),
     columns=(
         MODEL,

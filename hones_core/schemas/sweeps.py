@@ -33,7 +33,7 @@ RATIO_PREDICTIONS = Schema(
     meaning="Development predictions with growing shares of a ranker's top neurons set to zero.",
     key=("ranker", "ratio", "instance_id"),
     columns=(
-        Column("ranker", "string", "", "hones or random (its seed 0)"),
+        Column("ranker", "string", "", "hones or random (its first seed)"),
         _RATIO,
         N_NEURONS,
         INSTANCE_ID,
