@@ -1,5 +1,8 @@
 """The script that starts a SLURM for tests/slurm disturbs no other and says why it refuses."""
 
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -82,3 +85,19 @@ def test_two_at_a_time_are_refused(machine, monkeypatch):
     with (machine / "run.lock").open("w") as lock:
         single_node.fcntl.flock(lock, single_node.fcntl.LOCK_EX)
         assert "another run" in refused()
+
+
+def test_what_is_left_of_a_job_is_ended_and_nothing_else(monkeypatch):
+    monkeypatch.undo()
+    ours = {**os.environ, single_node.UP: "1"}
+    job, test = (
+        subprocess.Popen(["sleep", "60"], env=environment)
+        for environment in ({**ours, "SLURM_JOB_ID": "7"}, ours)
+    )
+    try:
+        single_node.kill_left_jobs()
+        assert job.wait(10) == -signal.SIGKILL
+        assert test.poll() is None
+    finally:
+        test.kill()
+        test.wait()

@@ -209,6 +209,15 @@ def cancel_jobs() -> None:
         time.sleep(0.5)
 
 
+def kill_left_jobs() -> None:
+    """End what is left of jobs: without cgroups SLURM loses a process whose parent ended first."""
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has ended
+            names = file.read_bytes().split(b"\0")
+            if f"{UP}=1".encode() in names and any(n.startswith(b"SLURM_JOB_ID=") for n in names):
+                os.kill(int(file.parent.name), signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def single_node() -> Iterator[float]:
     """SLURM is up inside the block; gives the seconds that its start took, without installing.
@@ -228,6 +237,7 @@ def single_node() -> Iterator[float]:
         remove_files()  # of a run that was killed
         stack.callback(remove_files)
         write_files()
+        stack.callback(kill_left_jobs)
         for name, arguments, is_up in (
             ("munged", ["--foreground", *munge_files()], munged_is_up),
             ("slurmctld", ["-D"], slurmctld_is_up),
