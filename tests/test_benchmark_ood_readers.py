@@ -71,6 +71,7 @@ def test_gqa_exclusions_are_counted(tmp_path, changes, reason):
         ({"answers": ["a"] * 9}, "not_ten_answers"),
         ({"answers": []}, "no_answers"),
         ({"answers": ["", " "]}, "no_answers"),
+        ({"answers": ["", "", *"abcdefgh"]}, "blank_answer"),
         ({"question": ""}, "blank_question"),
     ],
 )

@@ -194,6 +194,13 @@ def clear_coco_text(data):
     data["coco_text"]["anns"].clear()
 
 
+def blank_answers(data):
+    """Four blank answers, and six that differ."""
+    answers = data["vqa_annotations"]["annotations"][0]["answers"]
+    for number, answer in enumerate(answers):
+        answer["answer"] = " " if number < 4 else f"answer {number}"
+
+
 def box_change(**changes):
     return lambda data: data["coco_text"]["anns"]["7"].update(changes)
 
@@ -208,6 +215,7 @@ REASONS = {
     selection.BLANK_QUESTION: lambda d: d["vqa_questions"]["questions"][0].update(question=" "),
     selection.NO_ANSWERS: lambda d: d["vqa_annotations"]["annotations"].clear(),
     selection.NOT_TEN_ANSWERS: lambda d: d["vqa_annotations"]["annotations"][0]["answers"].pop(),
+    selection.BLANK_ANSWER: blank_answers,
     selection.NO_TEXT_BOX: lambda d: d["coco_text"]["anns"].clear(),
     selection.NO_LEGIBLE_TEXT: box_change(legibility="illegible"),
     selection.BLANK_TRANSCRIPTION: box_change(utf8_string=" \n"),

@@ -4,6 +4,7 @@ A damaged file raises AnnotationError. What is well-formed but of no use here (n
 ten) is returned as an exclusion with its reason. Images are named by the data sets' ids.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ NOT_BALANCED = "not_balanced"
 BLANK_QUESTION = "blank_question"
 NO_ANSWERS = "no_answers"
 NOT_TEN_ANSWERS = "not_ten_answers"
+BLANK_ANSWER = "blank_answer"
 FEWER_THAN_FIVE_CAPTIONS = "fewer_than_five_captions"
 
 
@@ -85,6 +87,8 @@ def _add(data: OodData, item: OodItem) -> None:
         data.excluded.append((item.item_id, NO_ANSWERS, "no answer has text"))
     elif count != ANSWERS_NEEDED:
         data.excluded.append((item.item_id, NOT_TEN_ANSWERS, f"{count} answers"))
+    elif not Counter(item.references).most_common(1)[0][0].strip():
+        data.excluded.append((item.item_id, BLANK_ANSWER, "most answers have no text"))
     else:
         data.items.append(item)
 

@@ -5,6 +5,7 @@ captions, a question with ten answers, and a legible, transcribed box. Every ima
 mentions ends up either in the records or, with one reason, among the excluded.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,7 @@ FEWER_THAN_FIVE_CAPTIONS = "fewer_than_five_captions"
 BLANK_QUESTION = "blank_question"
 NO_ANSWERS = "no_answers"
 NOT_TEN_ANSWERS = "not_ten_answers"
+BLANK_ANSWER = "blank_answer"
 NO_TEXT_BOX = "no_text_box"
 # Of these the last one that any of the image's boxes reaches: it says what was missing in the end.
 NO_LEGIBLE_TEXT = "no_legible_text"
@@ -64,6 +66,7 @@ REASONS = (
     BLANK_QUESTION,
     NO_ANSWERS,
     NOT_TEN_ANSWERS,
+    BLANK_ANSWER,
     NO_TEXT_BOX,
     *BOX_REASONS,
 )
@@ -212,8 +215,13 @@ def _captions(captions: dict[int, str]) -> list[str]:
     return filled[:CAPTIONS_NEEDED]
 
 
+def _most_common(answers: tuple[str, ...]) -> str:
+    """What VQA takes for the target, without outer spaces."""
+    return Counter(answers).most_common(1)[0][0].strip()
+
+
 def _question(questions: list[Question], choice: _Choice) -> Question:
-    """The chosen one of the questions with text and ten answers."""
+    """The chosen one of the questions with text and ten answers, the most common one with text."""
     ids = ", ".join(str(question.question_id) for question in questions)
     worded = [question for question in questions if question.question.strip()]
     if not worded:
@@ -225,6 +233,9 @@ def _question(questions: list[Question], choice: _Choice) -> Question:
     if not complete:
         counts = (f"{question.question_id}: {len(question.answers)}" for question in answered)
         raise _ExclusionError(NOT_TEN_ANSWERS, "answers of question " + ", ".join(counts))
+    complete = [question for question in complete if _most_common(question.answers)]
+    if not complete:
+        raise _ExclusionError(BLANK_ANSWER, f"most answers of question {ids} have no text")
     if choice.question == "first":
         return min(complete, key=lambda question: question.question_id)
     return min(complete, key=lambda question: _random_key(choice, "question", question.question_id))
