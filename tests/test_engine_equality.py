@@ -8,6 +8,7 @@ import pytest
 import torch
 from engine_support import (
     ENGINES,
+    ROUNDING,
     Jointly,
     draw_photographs,
     random_instances,
@@ -67,16 +68,17 @@ def samples(models, task) -> list:
 
 
 def assert_equal_results(found: list, expected: list) -> None:
-    """The same tokens; log-probabilities and margins to 1e-5."""
+    """The same tokens; log-probabilities and margins but for rounding."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         if hasattr(one, "tokens"):
             assert one.tokens == other.tokens
-            assert one.target_logprob == pytest.approx(other.target_logprob, abs=1e-5, nan_ok=True)
-            assert one.first_logprob == pytest.approx(other.first_logprob, abs=1e-5, nan_ok=True)
+            for name in ("target_logprob", "first_logprob"):
+                expected = pytest.approx(getattr(other, name), abs=ROUNDING, nan_ok=True)
+                assert getattr(one, name) == expected
         else:
-            assert one.margins == pytest.approx(other.margins, abs=1e-5)
-            assert one.positive_logprob == pytest.approx(other.positive_logprob, abs=1e-5)
+            assert one.margins == pytest.approx(other.margins, abs=ROUNDING)
+            assert one.positive_logprob == pytest.approx(other.positive_logprob, abs=ROUNDING)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -93,7 +95,7 @@ def test_every_head_on_every_sample(models, task):
     for column in ("layer", "head", "instance_id", "utility"):
         assert fast[column].tolist() == plain[column].tolist()
     for column in ("target_logprob", "first_token_logprob"):
-        np.testing.assert_allclose(fast[column], plain[column], atol=1e-5, rtol=0)
+        np.testing.assert_allclose(fast[column], plain[column], atol=ROUNDING, rtol=0)
     base = plain[plain["layer"] < 0]
     assert 0 < base["utility"].mean() < 1
     unchanged = plain["instance_id"].map(base.set_index("instance_id")["utility"])

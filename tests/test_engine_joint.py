@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from engine_support import ROUNDING
 from model_support import make_instances
 
 from hones_core.engine.evaluate import Evaluator
@@ -54,7 +55,7 @@ def test_each_task_is_as_by_itself(tiny, positions):
                     )
                     assert same == outcome, label
                     for name in ("target_logprob", "first_token_logprob"):
-                        expected = pytest.approx(getattr(outcome, name), abs=1e-5)
+                        expected = pytest.approx(getattr(outcome, name), abs=ROUNDING)
                         assert getattr(own, name) == expected, label
     effects = {label for label, name in found if found[label, name] != found["base", name]}
     assert len(effects) == len(interventions) - 1  # every intervention does something

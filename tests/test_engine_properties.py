@@ -6,6 +6,7 @@ import pytest
 import torch
 from engine_support import (
     ENGINES,
+    ROUNDING,
     Jointly,
     draw_photographs,
     random_instances,
@@ -126,7 +127,7 @@ def test_answers(models, monkeypatch, data, limits, max_new_tokens):
             for name in ("target_logprob", "first_logprob"):
                 expected = getattr(other, name)
                 assert (expected == expected) is score_targets  # NaN where no target is scored
-                assert getattr(one, name) == pytest.approx(expected, abs=1e-5, nan_ok=True)
+                assert getattr(one, name) == pytest.approx(expected, abs=ROUNDING, nan_ok=True)
 
 
 @DRAWN
@@ -158,6 +159,6 @@ def test_rankings(models, data, limits, seed):
             ]
             logits = adapter.logits(torch.stack(states))
             margins = (logits[:, yes] - logits[:, no]).tolist()
-            assert ranked.margins == pytest.approx(margins, abs=1e-5)
+            assert ranked.margins == pytest.approx(margins, abs=ROUNDING)
             logprob = logits[positives[row]].log_softmax(-1)[yes].item()
-            assert ranked.positive_logprob == pytest.approx(logprob, abs=1e-5)
+            assert ranked.positive_logprob == pytest.approx(logprob, abs=ROUNDING)
