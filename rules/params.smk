@@ -76,13 +76,19 @@ def random_seeds(ranker):
     return [SETTINGS.seed + offset for offset in range(count)]
 
 
-def ranking_section(wildcards, full=False):
-    """What the order of the task's neurons depends on: the options of its own rankers."""
-    rankers, neurons = rankers_of(wildcards, full), SETTINGS.neurons
+def ranker_options(rankers):
+    """The options by which these rankers order what was measured."""
+    neurons = SETTINGS.neurons
     options = {
         "ma": ("absolute_mean", neurons.ma_absolute),
         "qrnca": ("max_query_share", neurons.qrnca.max_query_share),
     }
+    return dict(options[name] for name in options if name in rankers)
+
+
+def ranking_section(wildcards, full=False):
+    """What the order of the task's neurons depends on: the options of its own rankers."""
+    rankers = rankers_of(wildcards, full)
     return section(
         rankers=rankers,
         tasks=TASKS if compares_tasks(rankers) else [],
@@ -91,7 +97,7 @@ def ranking_section(wildcards, full=False):
             for name in ("random", "rand_head")
             if name in rankers
         },
-        options=dict(options[name] for name in options if name in rankers),
+        options=ranker_options(rankers),
     )
 
 
@@ -142,10 +148,6 @@ def stability_section(wildcards):
         for name in applicable(stability.rankers, wildcards.task, TASKS)
         if compared is None or name in compared
     ]
-    options = {
-        "ma": {"absolute_mean": neurons.ma_absolute},
-        "qrnca": {"max_query_share": neurons.qrnca.max_query_share},
-    }
     measured = {
         "group_patching": neurons.group_patching,
         "qrnca": neurons.qrnca,
@@ -162,12 +164,7 @@ def stability_section(wildcards):
         aggregate=neurons.aggregate,
         activation=neurons.activation,
         threshold=neurons.activation_threshold,
-        options={
-            key: value
-            for name in options
-            if name in rankers
-            for key, value in options[name].items()
-        },
+        options=ranker_options(rankers),
     )
 
 
