@@ -35,7 +35,7 @@ from hones_core.schemas.preflight import PREFLIGHT
 from hones_core.settings import Model, Settings, SettingsError, plain
 from hones_core.tasks import retrieval
 from hones_core.tasks.instances import Instance
-from hones_core.tasks.ood_sets import OOD_DATASETS
+from hones_core.tasks.ood_sets import OOD_DATASETS, sets_in_run
 
 # Bytes of a row in compressed parquet, as measured on the toy's artifacts, rounded up.
 HEAD_ROW, NEURON_ROW, RANKING_ROW = 20, 20, 12
@@ -239,7 +239,8 @@ def check_data(settings: Settings) -> list[Finding]:
     """What `snakemake check_data` finds: a row for each problem, or one that all is there."""
     cfg = plain(settings)
     ood = {name: cfg["ood"][name] for name in OOD_DATASETS}
-    rows = [*check_coco(cfg["data"]), *check_ood(ood)]
+    masked_on = sets_in_run(settings.groups.ood_sets, settings.tasks)
+    rows = [*check_coco(cfg["data"]), *check_ood(ood, masked_on)]
     remedy = "See docs/data.md; `snakemake check_data` prints the whole table"
     problems = [
         Finding("data", "", FAILED, f"{row.data}: {row.check}: {row.found}", remedy)

@@ -28,7 +28,7 @@ try:
     )
     from hones_core.settings import SettingsError, load_settings, plain
     from hones_core.task_catalogue import TASK_NAMES
-    from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS
+    from hones_core.tasks.ood_sets import OOD_DATASETS, OOD_SETS, sets_in_run
 except ModuleNotFoundError as error:
     raise WorkflowError(
         f"{error} in {sys.executable}: run `make env` and then .venv/bin/snakemake, "
@@ -73,11 +73,8 @@ MODELS = [model.name for model in SETTINGS.models]
 BY_NAME = sorted(MODELS)  # the order of the keys of what goes into `params`
 
 
-def in_run(ood_set):
-    """Whether the task whose neurons and scales are tried on the set is run."""
-    return OOD_SETS[ood_set].in_domain_task in TASKS
-
-
+# The out-of-distribution sets on which groups are masked.
+GROUP_SETS = sets_in_run(SETTINGS.groups.ood_sets, TASKS)
 MODEL_PACKAGES = ("torch", "transformers", "tokenizers")
 TABLE_PACKAGES = ("numpy", "pandas", "pyarrow")
 TABLES = [
@@ -98,7 +95,7 @@ TABLES = [
 ]
 if "caption" in SETTINGS.tasks:
     TABLES.append("text_erasure")
-if any(in_run(name) for name in SETTINGS.groups.ood_sets):
+if GROUP_SETS:
     TABLES.append("ood_group_drop")
 BENCHMARK_TABLES = ["benchmark_funnel", "box_sizes", "retrieval_false_negatives"]
 FORMATS = ["parquet", "csv", "md"]

@@ -15,6 +15,7 @@ rule check_data:
         cfg=section(
             data=SETTINGS.data,
             ood={name: plain(getattr(OOD, name)) for name in OOD_DATASETS},
+            ood_sets=GROUP_SETS,
         ),
         table=f"{RUN}/tables/data_check",
         code=code("check_data"),

@@ -148,7 +148,7 @@ def ood_instance_sources(wildcards):
 
 
 # Sets whose in-domain task is run: its scales are tried on them.
-STEERED_SETS = [name for name in OOD_SETS if in_run(name)]
+STEERED_SETS = sets_in_run(OOD_SETS, TASKS)
 
 
 def in_domain(artifact):

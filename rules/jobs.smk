@@ -14,7 +14,7 @@ def every_scale(wildcards):
 
 # What a job that runs a model works on: the values of a wildcard, and where their artifacts lie.
 EVERY_TASK = ("task", TASKS)
-EVERY_OOD_SET = ("ood_set", [name for name in SETTINGS.groups.ood_sets if in_run(name)])
+EVERY_OOD_SET = ("ood_set", GROUP_SETS)
 JOB_FOLDERS = {"task": "{task}", "ood_set": f"ood{os.sep}{{ood_set}}"}
 
 # What such a job may read for each value.

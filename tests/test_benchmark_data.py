@@ -20,6 +20,7 @@ from hones_core.benchmark.download import Archive, download_all, fetch, unpack
 from hones_core.benchmark.errors import BenchmarkError
 from hones_core.schemas.benchmark_tables import DATA_CHECK
 from hones_core.tables.plain import write_plain_table
+from hones_core.tasks.ood_sets import OOD_SETS, sets_in_run
 
 
 @pytest.fixture
@@ -89,9 +90,26 @@ def test_other_data_sets_are_checked_if_they_are_there(tmp_path):
         "gqa": {"questions": str(tmp_path / "gqa.json"), "image_folder": str(tmp_path)},
         "flickr30k": {"captions": str(tmp_path / "none"), "image_folder": "x", "split": None},
     }
-    rows = check_ood(ood)
+    rows = check_ood(ood, ["gqa"])
     assert problems(rows) == [("gqa.image_folder", "images needed")]
     assert [row.status for row in rows if row.data == "flickr30k.captions"] == ["note"]
+
+
+def test_a_data_set_that_the_default_target_reads_must_be_there():
+    ood = {
+        "textvqa": {"questions": "nowhere.json", "image_folder": "x"},
+        "flickr30k": {"captions": "none", "image_folder": "x", "split": None},
+    }
+    masked_on = ["flickr30k_caption", "flickr30k_retrieval"]
+    rows = check_ood(ood, masked_on)
+    assert problems(rows) == [("flickr30k.captions", "file")]
+    assert f"or leave {' and '.join(masked_on)} out of groups.ood_sets" in rows[1].found
+    assert rows[0].status == "note" and "out of" not in rows[0].found
+
+
+def test_sets_of_tasks_that_are_not_run_are_not_asked_for():
+    assert sets_in_run(OOD_SETS, ["vqa", "caption"]) == ["gqa", "flickr30k_caption"]
+    assert sets_in_run(["textvqa", "gqa"], ["vqa"]) == ["gqa"]
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

@@ -169,6 +169,12 @@ def test_missing_data_are_named(folder, tmp_path, monkeypatch):
     assert {row.status for row in data} == {FAILED}
     assert any("captions: file: No such file" in row.detail for row in data)
     assert all("docs/data.md" in row.remedy for row in data)
+    sets = [row.detail for row in data if "ood_group_drop" in row.detail]
+    assert [row.split(":")[0] for row in sets] == [
+        "gqa.questions",
+        "textvqa.questions",
+        "flickr30k.captions",
+    ]
     frame = preflight.table(rows)
     assert frame["row"].tolist() == list(range(len(rows)))
     assert len(failures(rows)) == len(data)

@@ -10,7 +10,7 @@ from workflow_scripts.step import provenance, step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
-    checked = table([*check_coco(cfg["data"]), *check_ood(cfg["ood"])])
+    checked = table([*check_coco(cfg["data"]), *check_ood(cfg["ood"], cfg["ood_sets"])])
     write_plain_table(checked, DATA_CHECK, snakemake.params.table, provenance(snakemake))
     print(plain_markdown(checked, DATA_CHECK), file=sys.stderr)
     problems = checked[checked["status"] == PROBLEM]

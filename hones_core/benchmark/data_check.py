@@ -2,10 +2,12 @@
 
 Every annotation file is read once from end to end, but nothing is selected; the image folders are
 listed once. Numbers unlike those of the official files are noted, not refused: subsets are fine.
+Missing is a problem where the default target reads it: COCO always, the other data sets as far as
+`groups.ood_sets` names a set of them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +19,10 @@ from hones_core.benchmark.json_files import file_name, integer
 from hones_core.benchmark.json_stream import records
 from hones_core.benchmark.ood_readers import READERS
 from hones_core.schemas.benchmark_tables import DATA_CHECK
+from hones_core.tasks.ood_sets import OOD_SETS
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
-NOT_THERE = "not there; only `snakemake ood_benchmark` needs it"
+NOT_NEEDED = "not there; only ood_benchmark, ood_predictions and ood_steering need it"
 SHOWN = 3  # examples of missing images
 
 # Records of the official files (train2014; COCO-Text v2.0 or v1.4 have the same images).
@@ -73,16 +76,18 @@ def check_coco(data: Mapping[str, str]) -> list[Row]:
     return rows + _check_images("image_folder", data["image_folder"], needed.values())
 
 
-def check_ood(ood: Mapping[str, Mapping]) -> list[Row]:
+def check_ood(ood: Mapping[str, Mapping], ood_sets: Collection[str]) -> list[Row]:
     """Check the files and image folders of gqa, textvqa and flickr30k in the section `ood`.
 
-    A data set whose file is not there is noted only: the main study does without.
+    ood_sets: those of `groups.ood_sets` that the run masks groups on. A data set of theirs whose
+    file is not there is a problem; any other is noted only, as the default target does without.
     """
     rows = []
     for dataset, cfg in ood.items():
         key = "captions" if dataset == "flickr30k" else "questions"
         if not Path(cfg[key]).exists():
-            rows.append(Row(f"{dataset}.{key}", "file", cfg[key], NOT_THERE, NOTE))
+            asked = [name for name in ood_sets if OOD_SETS[name].dataset == dataset]
+            rows.append(_not_there(f"{dataset}.{key}", cfg[key], asked))
             continue
         reader = _flickr_reader(cfg) if dataset == "flickr30k" else READERS[dataset]
         found, data = _read(f"{dataset}.{key}", cfg[key], reader)
@@ -102,6 +107,17 @@ def table(rows: Iterable[Row]) -> pd.DataFrame:
     frame = pd.DataFrame(list(rows), columns=Row._fields)
     frame["row"] = range(len(frame))
     return frame[DATA_CHECK.names]
+
+
+def _not_there(key: str, path: str, asked: Sequence[str]) -> Row:
+    """A data set's file that is missing; `asked`: its sets of `groups.ood_sets`."""
+    if not asked:
+        return Row(key, "file", path, NOT_NEEDED, NOTE)
+    found = (
+        "not there, and the table ood_group_drop needs it: get it (docs/data.md), "
+        f"or leave {' and '.join(asked)} out of groups.ood_sets"
+    )
+    return Row(key, "file", path, found, PROBLEM)
 
 
 def _flickr_reader(cfg: Mapping) -> Callable:

@@ -1,5 +1,6 @@
 """The out-of-distribution sets (METHOD 8, E.3): which task asks, and whose neurons are masked."""
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 
@@ -24,3 +25,8 @@ OOD_SETS = {
     "flickr30k_caption": OodSet("flickr30k", "caption", "caption"),
     "flickr30k_retrieval": OodSet("flickr30k", "retrieval", "retrieval"),
 }
+
+
+def sets_in_run(names: Iterable[str], tasks: Container[str]) -> list[str]:
+    """Of the sets those whose in-domain task is run: there are groups and scales to try on them."""
+    return [name for name in names if OOD_SETS[name].in_domain_task in tasks]

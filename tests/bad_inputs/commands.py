@@ -23,6 +23,7 @@ from study import OVERLAY, RUN, Study
 from workflow_support import ROOT
 
 from hones_core.settings import Settings, plain
+from hones_core.tasks.ood_sets import sets_in_run
 
 SNAKEMAKES = Path(__file__).parent / "snakemakes.py"
 
@@ -168,7 +169,8 @@ def _build_ood_items(settings: Settings, dataset: str) -> tuple[dict, dict, dict
 
 def _check_data(settings: Settings) -> tuple[dict, dict, dict, dict]:
     ood = {name: plain(getattr(settings.ood, name)) for name in ("gqa", "textvqa", "flickr30k")}
-    cfg = {"data": plain(settings.data), "ood": ood}
+    sets = sets_in_run(settings.groups.ood_sets, settings.tasks)
+    cfg = {"data": plain(settings.data), "ood": ood, "ood_sets": sets}
     return {}, {}, {}, {"cfg": cfg, "table": f"{RUN}/logs/data_check"}
 
 

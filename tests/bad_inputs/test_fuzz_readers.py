@@ -194,6 +194,6 @@ def test_the_data_check_raises_nothing(folder, data, name):
         dataset = name.split("_")[0]
         key = "captions" if dataset == "flickr30k" else "questions"
         cfg = {key: str(path), "image_folder": "none", "split": None}
-        rows = check_ood({dataset: cfg})
+        rows = check_ood({dataset: cfg}, [])
     assert any(row.status == PROBLEM for row in rows)  # the folder at least
     restore(path)
