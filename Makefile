@@ -3,7 +3,8 @@
 # make test      set up and run the tests                 make lint   style and type checks
 # make test-long the tests of many minutes                make audit  known vulnerabilities
 # make test-slurm  a real SLURM for the time of its tests: as root on Debian, installs slurm-wlm
-# make env REQUIREMENTS=envs/requirements-v100.txt    the same with torch for V100 (or -cpu)
+# make -B env REQUIREMENTS=envs/requirements-v100.txt    with torch for V100 (or -cpu); -B: anew, as
+#                nothing is done where an environment is there
 
 VENV := .venv
 REQUIREMENTS := envs/requirements.txt

@@ -1,7 +1,7 @@
 """The fast engine against the plain path and nnsight, paired in one run.
 
-    python benchmarks/engine.py [--family llava] [--json] [--quick]
-    python benchmarks/engine.py --device cuda --dtype float16 --shape 7b
+    PYTHONPATH=. python benchmarks/engine.py [--family llava] [--json] [--quick]
+    PYTHONPATH=. python benchmarks/engine.py --device cuda --dtype float16 --shape 7b
 
 Models have random weights (`engine_models.py`) except for the shipped toy. On a CPU: one thread,
 process time; on a GPU: wall time until the GPU has finished. Each kind of work is measured in
