@@ -3,6 +3,8 @@
 Commands that need a run's results are tried by the test of the toy's chain.
 """
 
+import re
+
 import pytest
 from documents_support import blocks, commands, dry, pages, run_command
 from workflow_support import ROOT, copy_project
@@ -16,6 +18,8 @@ NOT_HERE = {
     ". .venv/bin/activate": "changes the reader's shell",
 }
 OF_A_RUN = "python -m hones_core."
+NEEDS_NO_MORE = r"--(cores|workflow-profile|report|unlock) "
+CARDS = [f"resources/toy/{model}/README.md" for model in ("llava", "qwen2_5_vl")]
 RUNS_ANYWHERE = ("python -c ", "python -m hones_core.engine.plan", "mkdir ", "sed ")
 
 
@@ -48,6 +52,15 @@ def test_every_command_is_known():
     assert [command for command in ALL if kind(command) == "unknown"] == []
     for beginning in NOT_HERE:
         assert any(command.startswith(beginning) for command in ALL), f"no {beginning!r} is left"
+
+
+def test_no_command_stops_for_want_of_cores():
+    """Neither in a block nor within a sentence: without a number Snakemake runs nothing here."""
+    texts = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in [*pages(), *CARDS])
+    said = [*re.findall(r"`(snakemake [^`]+)`", texts), *ALL]
+    said = [command for command in said if command.startswith("snakemake ")]
+    assert len(said) > 20
+    assert [command for command in said if not re.search(NEEDS_NO_MORE, command)] == []
 
 
 def test_commands_work_in_the_order_of_the_documents(project):

@@ -127,10 +127,10 @@ def check_task(
 def card_section(checks: Mapping[str, Check], n_neurons: int, n_heads: int, size_mb: float) -> str:
     """The card's section of measured figures, in Markdown."""
     lines = [
-        "Made by `snakemake check_toys` on the test split of the default run: scenes that training "
-        "never saw. Drops in percent of the score, with 95 % paired-bootstrap intervals; random: "
-        f"mean of {RANDOM_SETS} random sets of the same size. Top sets: plain direct vocabulary "
-        "projection, E[z ⟨W, u_y⟩], chosen on the discovery split.",
+        "Made by `snakemake --cores N check_toys` on the test split of the default run: scenes "
+        "that training never saw. Drops in percent of the score, with 95 % paired-bootstrap "
+        f"intervals; random: mean of {RANDOM_SETS} random sets of the same size. Top sets: plain "
+        "direct vocabulary projection, E[z ⟨W, u_y⟩], chosen on the discovery split.",
         "",
         f"{n_neurons:,} neurons, {n_heads} heads, {size_mb:.1f} MB.",
         "",
