@@ -236,12 +236,12 @@ def check_behaviour(settings: Settings, model: Model, before: Iterable[Finding])
 
 
 def check_data(settings: Settings) -> list[Finding]:
-    """What `snakemake check_data` finds: a row for each problem, or one that all is there."""
+    """What the rule check_data finds: a row for each problem, or one that all is there."""
     cfg = plain(settings)
     ood = {name: cfg["ood"][name] for name in OOD_DATASETS}
     masked_on = sets_in_run(settings.groups.ood_sets, settings.tasks)
     rows = [*check_coco(cfg["data"]), *check_ood(ood, masked_on)]
-    remedy = "See docs/data.md; `snakemake check_data` prints the whole table"
+    remedy = "See docs/data.md; `snakemake --cores 1 check_data` prints the whole table"
     problems = [
         Finding("data", "", FAILED, f"{row.data}: {row.check}: {row.found}", remedy)
         for row in rows
