@@ -30,11 +30,14 @@ def resources(profile: dict) -> dict[str, dict[str, str]]:
 
 
 def rules() -> dict[str, str]:
-    """{rule: its text}."""
+    """{rule: its text}; a rule made of another (`use rule`) takes over the input that it keeps."""
     found = {}
-    for path in (ROOT / "rules").glob("*.smk"):
-        parts = re.split(r"^\s*rule (\w+):$", path.read_text(), flags=re.M)
-        found |= dict(zip(parts[1::2], parts[2::2], strict=True))
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        head = r"^\s*(?:use rule (\w+) as|rule) (\w+)(?: with)?:$"
+        parts = re.split(head, path.read_text(), flags=re.M)
+        for base, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            kept = "" if base is None or "    input:" in text else found[base]
+            found[name] = text + kept
     return found
 
 
