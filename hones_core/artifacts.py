@@ -9,6 +9,7 @@ digest of all its bytes, so that a damaged file is never taken for data.
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,9 @@ def write(
 def read(path: str | Path, schema: Schema) -> pd.DataFrame:
     """Read the artifact at `path`, after checking that it is whole and what `schema` declares.
 
-    Raises ArtifactError that names the file and the rule to run again.
+    Raises ArtifactError that names the file and the command that makes it again.
     """
-    remedy = f"run again: snakemake --forcerun {schema.rule}"
+    remedy = make_again(schema, path)
     if Path(path).is_dir():  # pyarrow would read all parquet files in it as one table
         raise ArtifactError(f"{path} is a folder, not a parquet file; remove it and {remedy}")
     try:
@@ -150,6 +151,19 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
             f"{path} has columns {table.schema.names}, not {schema.names}; {remedy}"
         )
     return table.to_pandas()
+
+
+def make_again(schema: Schema, *paths: str | Path) -> str:
+    """The command that makes artifacts again and nothing else, as the end of an error.
+
+    What follows them stays if their bytes are the old ones: Snakemake compares them in its next
+    run. `--forcerun` of the rule would make everything anew that follows, in the same run.
+    """
+    files = shlex.join(str(path) for path in paths)
+    return (
+        f"make again what rule {schema.rule} made: snakemake --cores 1 --force {files} (and the "
+        "other options of your run), then go on as before"
+    )
 
 
 def provenance(path: str | Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def join_head_shards(
             raise ArtifactError(
                 f"{path} and {paths[0]} differ in the run that disturbs no head: their jobs ran on "
                 "devices that round differently. Take one kind (`constraint` in the profile) and "
-                f"run again: snakemake --forcerun {schema.rule}"
+                f"{artifacts.make_again(schema, *paths)}"
             )
     heads = [frame[frame["head_layer"] != BASE] for frame in frames]
     return pd.concat([bases[0], *heads], ignore_index=True), made_by
@@ -115,7 +115,7 @@ def _read_shards(
     frames = [artifacts.read(path, schema) for path in paths]
     made_by = [artifacts.provenance(path) for path in paths]
     shared = [_shared(provenance) for provenance in made_by]
-    remedy = f"run again: snakemake --forcerun {schema.rule}"
+    remedy = artifacts.make_again(schema, *paths)
     for path, provenance, other in zip(paths, made_by, shared, strict=True):
         if other != shared[0]:
             raise ArtifactError(

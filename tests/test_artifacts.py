@@ -25,6 +25,9 @@ SCHEMA = Schema(
 )
 
 
+REMEDY = r"; make again what rule make_example made: snakemake --cores 1 --force \S+/a\.parquet \("
+
+
 def example() -> pd.DataFrame:
     return pd.DataFrame(
         {
@@ -79,7 +82,7 @@ def test_a_frame_that_breaks_its_schema_is_refused_and_nothing_is_written(
 
 def test_reading_names_the_file_and_the_rule_to_run_again(tmp_path):
     path = tmp_path / "a.parquet"
-    with pytest.raises(ArtifactError, match=r"a.parquet is missing.*--forcerun make_example"):
+    with pytest.raises(ArtifactError, match=r"a.parquet is missing.*" + REMEDY):
         artifacts.read(path, SCHEMA)
     artifacts.write(path, example(), SCHEMA)
     newer = Schema("example", 3, "make_example", "", SCHEMA.key, SCHEMA.columns)
@@ -95,7 +98,7 @@ def test_a_truncated_file_is_never_read_as_data(tmp_path, damage):
     path = tmp_path / "a.parquet"
     artifacts.write(path, example(), SCHEMA)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ArtifactError, match=r"(damaged|not a readable).*--forcerun make_example"):
+    with pytest.raises(ArtifactError, match=r"(damaged|not a readable).*" + REMEDY):
         artifacts.read(path, SCHEMA)
 
 
@@ -107,7 +110,7 @@ def test_no_changed_bit_is_ever_read_as_data(tmp_path):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        with pytest.raises(ArtifactError, match=r"a.parquet.*--forcerun make_example"):
+        with pytest.raises(ArtifactError, match=r"a.parquet.*" + REMEDY):
             artifacts.read(path, SCHEMA)
     path.write_bytes(whole)
     pd.testing.assert_frame_equal(artifacts.read(path, SCHEMA), artifacts.read(path, SCHEMA))
@@ -117,7 +120,7 @@ def test_a_file_without_a_digest_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
     artifacts.write(path, example(), SCHEMA)
     pq.write_table(pq.read_table(path), path)
-    with pytest.raises(ArtifactError, match="has no digest of its bytes; run again"):
+    with pytest.raises(ArtifactError, match="has no digest of its bytes; make again"):
         artifacts.read(path, SCHEMA)
 
 

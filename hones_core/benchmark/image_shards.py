@@ -57,6 +57,7 @@ def gather_manifests(
         wrong = sorted(set(gathered["image_id"]) ^ set(expected))
         raise BenchmarkError(
             f"the shards hold {len(gathered)} images where the splits have {len(expected)} "
-            f"({len(wrong)} in only one of the two); run again: snakemake --forcerun {rule}"
+            f"({len(wrong)} in only one of the two); "
+            f"run again: snakemake --cores 1 --forcerun {rule}"
         )
     return gathered

@@ -16,7 +16,7 @@ from hones_core.steering import __main__ as steering
 ENVIRONMENT = Catalogue("environment")
 SPLITTING = script("build_splits")
 RECORDS = f"{RUN}/benchmark/records.parquet"
-AGAIN = "run again: snakemake --forcerun build_records"
+AGAIN = f"what rule build_records made: snakemake --cores 1 --force {RECORDS} ("
 
 
 def found(name: str, broken, *says: str) -> None:
@@ -79,7 +79,7 @@ found(
     "an artifact cut off, in a whole run",
     workflow(f"{RUN}/benchmark/instances/caption.parquet"),
     f"build_instances stopped: {RUN}/benchmark/splits.parquet is damaged",
-    "run again: snakemake --forcerun build_splits",
+    f"rule build_splits made: snakemake --cores 1 --force {RUN}/benchmark/splits.parquet (",
 )
 def _cut_off(study):
     path = study.artifact("benchmark/splits")
@@ -206,7 +206,7 @@ def _pickled_scales(study):
     "scales that nobody learned",
     tool(steering.main, "export", f"{RUN}/tiny", "vqa", "--output", "scales.safetensors"),
     f"{RUN}/tiny/vqa/steering_scales.parquet is missing",
-    "run again: snakemake --forcerun learn_steering_scales",
+    f"snakemake --cores 1 --force {RUN}/tiny/vqa/steering_scales.parquet",
 )
 def _no_scales(study):
     return None
