@@ -22,8 +22,8 @@ class Case:
 
     `broken` breaks a copy of the study; what it returns is given to the command as options. `says`
     holds texts of the error: the file, the record and the remedy. `not_kept` are artifacts that the
-    command rightly makes again before it fails, or that Snakemake takes away because the job that
-    makes them failed; all others must stay as they are.
+    command rightly makes again before it fails; `gone` are those of the job that failed, which
+    Snakemake takes away before it starts the job. All others must stay as they are.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Case:
     says: tuple[str, ...]
     status: int = 1
     not_kept: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 @dataclass

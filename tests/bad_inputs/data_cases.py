@@ -257,11 +257,24 @@ def _too_few_negatives(study):
     workflow(f"{RUN}/benchmark/splits.parquet"),
     "build_splits stopped: the splits ask for 8 images",
     "lower the sizes or see the excluded images for reasons",
-    not_kept=(*REMADE, "splits.parquet"),
+    not_kept=REMADE,
+    gone=("splits.parquet",),
 )
 def _empty_captions(study):
     study.change("captions", lambda d: [entry.update(caption=" ") for entry in d["annotations"]])
     study.path(f"{RUN}/benchmark/records.parquet").unlink()
+
+
+@DATA.case(
+    "a file cut off, in a whole run",
+    workflow(f"{RUN}/benchmark/records.parquet"),
+    f"build_records stopped: data/annotations/{CAPTIONS}: file: is not valid JSON",
+    DOWNLOAD,
+    gone=REMADE,
+)
+def _cut_off(study):
+    path = study.annotations("captions")
+    path.write_bytes(path.read_bytes()[:-100])
 
 
 # --- other data sets ------------------------------------------------------------------------------

@@ -59,8 +59,12 @@ def check(case: Case, outcome, before: dict, after: dict) -> None:
     assert outcome.status == case.status, outcome.said
     for words in case.says:
         assert words in outcome.said, f"{words!r} is not in:\n{outcome.said}"
-    kept = {name: state for name, state in before.items() if not name.endswith(case.not_kept)}
+    changing = (*case.not_kept, *case.gone)
+    kept = {name: state for name, state in before.items() if not name.endswith(changing)}
     assert {name: after.get(name) for name in kept} == kept
+    for name in case.gone:
+        assert any(one.endswith(name) for one in before), f"{name} was not there"
+        assert not any(one.endswith(name) for one in after), f"{name} is still there"
     new = {name for name in set(after) - set(before) if not name.endswith(case.not_kept)}
     assert not new, "results were made of it"
 
