@@ -1,5 +1,8 @@
 """Files that are whole or not there: written under a temporary name, then renamed."""
 
+import glob
+import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +29,13 @@ def unusable_folder(path: str | Path) -> str | None:
 def written_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; it takes `path`'s place if nothing went wrong.
 
-    Its name is always the same, so that what a killed process leaves is gone with the next try.
+    Each process has one of its own: a job that outlived its Snakemake and the one that was started
+    in its place never write into the same. What killed processes left is removed at the end.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    start = f".{path.name}.{platform.node()}."
+    temporary = path.with_name(f"{start}{os.getpid()}.tmp")
     try:
         temporary.touch()
         yield temporary
@@ -38,6 +43,25 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _remove_leftovers(path.parent, start)
+
+
+def _remove_leftovers(folder: Path, start: str) -> None:
+    """Remove the temporary files of one name whose processes, of this machine, have ended."""
+    for other in folder.glob(f"{glob.escape(start)}*.tmp"):
+        process = other.name.removeprefix(start).removesuffix(".tmp")
+        if process.isdigit() and not _runs(int(process)):
+            other.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

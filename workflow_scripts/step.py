@@ -2,12 +2,16 @@
 
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 QUIET = "HONES_QUIET"  # set: a step says nothing in the terminal; its log says it all the same
+
+
+PARENT_S = 0.5  # how often a step looks whether the Snakemake that started it is there
 
 
 class _Messages:
@@ -38,12 +42,14 @@ class _Messages:
 def step(snakemake: Any) -> Iterator[None]:
     """Run a script's body: messages also go to the rule's log, and so does a failure.
 
-    The full traceback goes to the log; its last line says what is wrong.
+    The full traceback goes to the log; its last line says what is wrong. If Snakemake is killed,
+    so is the step: it could put its results in the place of those of a later run.
     """
-    terminal = sys.stderr
+    terminal, done = sys.stderr, threading.Event()
     with open(snakemake.log[0], "w", encoding="utf-8") as log:  # noqa: PTH123
         job = " ".join([snakemake.rule, *snakemake.wildcards])
         sys.stderr = _Messages(job, log, terminal)
+        threading.Thread(target=_end_with_parent, args=(log, done), daemon=True).start()
         try:
             yield
         except Exception as error:
@@ -51,7 +57,17 @@ def step(snakemake: Any) -> Iterator[None]:
             log.write(f"\n{snakemake.rule} stopped: {error}\n")
             raise SystemExit(1) from error
         finally:
+            done.set()
             sys.stderr = terminal
+
+
+def _end_with_parent(log: TextIO, done: threading.Event) -> None:
+    parent = os.getppid()
+    while not done.wait(PARENT_S):
+        if os.getppid() != parent:
+            log.write("\nstopped, because the Snakemake that started this has ended\n")
+            log.flush()
+            os._exit(1)
 
 
 def provenance(snakemake: Any) -> dict[str, Any]:

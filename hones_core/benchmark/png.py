@@ -5,6 +5,7 @@ row above ("Up"), which numpy computes at once, and compressed with zlib's run-l
 about a tenth larger on photographs, and just as lossless.
 """
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -21,9 +22,9 @@ _UP = 2
 def save_png(image: Image.Image, path: Path) -> None:
     """Write an RGB image losslessly; equal pixels give equal bytes.
 
-    Written under a temporary name first: an interrupted job leaves no half image.
+    Written under a temporary name of this process first: an interrupted job leaves no half image.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(_encode(np.asarray(image)))
     partial.replace(path)
 
