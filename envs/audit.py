@@ -11,16 +11,19 @@ from pathlib import Path
 LOCK = Path(__file__).parent / "requirements.txt"
 CLEAN, VULNERABLE, NOT_AUDITED = 0, 1, 2
 SHOWN = 5  # names in a message
+LONGEST_S = 60  # for a database that neither answers nor refuses
 
 
 def report(lock: Path) -> dict | None:
     """What pip-audit says about the packages of the lock; None if it says nothing."""
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--format", "json"]
     command += ["--no-deps", "--disable-pip", "--progress-spinner", "off"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=False, timeout=LONGEST_S
+        )
         return json.loads(done.stdout)
-    except ValueError:
+    except (ValueError, subprocess.TimeoutExpired):
         return None
 
 
@@ -46,10 +49,15 @@ def verdict(found: dict | None) -> tuple[int, str]:
     return status, "\n".join(lines)
 
 
+def boxed(text: str) -> str:
+    """The text in a box that nobody overlooks."""
+    return "\n".join(["#" * 80, *(f"# {line}" for line in text.splitlines()), "#" * 80])
+
+
 def main() -> int:
     """Print the verdict; returns the exit status."""
     status, text = verdict(report(LOCK))
-    print(text)
+    print(boxed(text) if status == NOT_AUDITED else text)
     return status
 
 

@@ -7,7 +7,10 @@ what is refused of a user's files in tests/bad_inputs.
 import importlib.util
 import pickle
 import re
+import subprocess
+import time
 
+import pytest
 import torch
 from security_support import pickles_in
 from workflow_support import ROOT
@@ -71,4 +74,32 @@ def test_without_pip_audit_nothing_is_called_clean(capsys):
     """The tests' environment has none."""
     assert importlib.util.find_spec("pip_audit") is None
     assert AUDIT.main() == AUDIT.NOT_AUDITED
-    assert capsys.readouterr().out.startswith("NOT AUDITED")
+    box = "#" * 80
+    assert capsys.readouterr().out.startswith(f"{box}\n# NOT AUDITED")
+
+
+def program(path, command: str) -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_audit_that_gets_no_answer_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(AUDIT, "LONGEST_S", 0.5)
+    monkeypatch.setattr(AUDIT.sys, "executable", program(tmp_path / "python", "exec sleep 60"))
+    began = time.monotonic()
+    assert AUDIT.report(AUDIT.LOCK) is None
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("status", "fails"), [("CLEAN", False), ("VULNERABLE", True), ("NOT_AUDITED", False)]
+)
+def test_make_audit_fails_only_if_something_is_vulnerable(tmp_path, status, fails):
+    """The last line of its recipe, with an audit that ends in this way."""
+    command = ["make", "--dry-run", "--no-print-directory", "audit", f"AUDIT={tmp_path}"]
+    recipe = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    program(tmp_path / "bin" / "python", f"exit {getattr(AUDIT, status)}")
+    done = subprocess.run(["sh", "-c", recipe.splitlines()[-1]], cwd=ROOT)
+    assert (done.returncode != 0) == fails
