@@ -174,11 +174,10 @@ def test_larger_shares_are_of_the_model_s_own_rankers(complete, edit):
 
 
 def test_every_ranker_on_every_model_is_a_target_of_its_own(complete):
-    jobs = planned(complete, "rankers_full")
-    measured = {f"measure_{name}/vqa" for name in ("qrnca", "dla", "random_heads")}
-    assert measured | {"rank_neurons_full/vqa", "predict_masked_full/ocr"} <= jobs
-    assert "tabulate_masking_full" in jobs
-    assert not {"rank_neurons/vqa", "predict_masked/vqa", "predict_base/vqa"} & jobs
+    steps = ("measure_random_heads", "measure_gaussian_heads")
+    steps += ("rank_neurons_full", "predict_masked_full")
+    jobs = {f"{step}/{task}" for step in steps for task in TASKS} | {"tabulate_masking_full"}
+    assert planned(complete, "rankers_full") == jobs | {f"{step}/vqa" for step in TOKEN_LEVEL_STEPS}
 
 
 def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete, edit):
@@ -231,9 +230,8 @@ def test_what_a_retrieval_candidate_is_re_runs_retrieval(complete, edit):
 
 def test_a_changed_task_re_runs_that_task(complete, edit):
     edit("hones_core/tasks/vqa.py", "import ", "CHANGED = 1\nimport ")
-    planned_now = planned(complete)
-    assert every_model_step("vqa") <= planned_now
-    assert not {f"predict_base/{task}" for task in TASKS if task != "vqa"} & planned_now
+    ood = {"build_ood_items", "embed_ood_captions", "mine_ood_pools", "build_ood_instances"}
+    assert planned(complete) == AFTER_TOP_SETS | every_model_step("vqa") | PLANTED | ood
 
 
 def test_a_job_for_all_tasks_of_a_model_names_each_task_s_files_and_parameters(complete, edit):
@@ -243,10 +241,17 @@ def test_a_job_for_all_tasks_of_a_model_names_each_task_s_files_and_parameters(c
     assert not {"predict_base/ocr", "draw_toy_scenes", "build_instances/ocr"} & jobs
 
 
-HEAD_STEPS = {f"{step}/{task}" for step in ("measure_head_effects", "rank_heads") for task in TASKS}
-NOT_AFTER_HEADS = {
-    f"{step}/{task}" for step in ("predict_base", "measure_activations") for task in TASKS
-}
+def of_each_task(*steps: str) -> set[str]:
+    return {f"{step}/{task}" for step in steps for task in TASKS}
+
+
+NEURON_STEPS = ("measure_neuron_effects", "measure_random_heads", "measure_gaussian_heads")
+AFTER_NEURONS = AFTER_TOP_SETS | ranked_and_masked(*TASKS)
+AFTER_HEADS = AFTER_NEURONS | STABILITY | EFFICIENCY | {"plot_head_scores"}
+AFTER_HEADS |= of_each_task("rank_heads", "predict_head_budget", *NEURON_STEPS)
+# Groups of neurons are chosen on results, not only made of the top sets.
+NOT_AFTER_GROUPS = {"build_overlap_groups", "plot_group_sizes", "predict_text_erased"}
+NOT_AFTER_GROUPS |= {"predict_ood_groups", "tabulate_ood_groups"}
 
 
 @pytest.mark.parametrize("changed", ["z: 2", "z: 3, min_samples: 64"])
@@ -256,24 +261,19 @@ def test_screening_re_runs_what_head_effects_are_for(complete, edit, changed):
         "screening: null ",
         f"screening: {{rule: successive_elimination, {changed}}} ",
     )
-    planned_now = planned(complete)
-    assert planned_now >= HEAD_STEPS | {f"measure_neuron_effects/{task}" for task in TASKS}
-    assert not planned_now & (NOT_AFTER_HEADS | {"tabulate_head_screening"})
+    assert planned(complete) == AFTER_HEADS | of_each_task("measure_head_effects")
 
 
 def test_without_screening_the_utility_of_heads_measures_none_anew(complete, edit):
     edit("config.yaml", "utility: task_metric ", "utility: target_logprob ")
-    planned_now = planned(complete)
-    assert {f"rank_heads/{task}" for task in TASKS} <= planned_now
-    assert not planned_now & {f"measure_head_effects/{task}" for task in TASKS}
-    assert planned(complete, "head_screening") - planned_now == {"tabulate_head_screening"}
+    assert planned(complete) == AFTER_HEADS
+    assert planned(complete, "head_screening") == {"tabulate_head_screening"}
 
 
 def test_more_jobs_for_the_heads_re_run_what_head_effects_are_for(complete, edit):
     edit("config.yaml", "shards: 1                   # jobs per task; the", "shards: 3 # jobs; the")
-    planned_now = planned(complete)
-    assert planned_now >= HEAD_STEPS | {f"gather_head_effects/{task}" for task in TASKS}
-    assert not planned_now & NOT_AFTER_HEADS
+    measured = of_each_task("measure_head_effects", "gather_head_effects")
+    assert planned(complete) == AFTER_HEADS | measured
 
 
 def test_more_jobs_for_neurons_re_run_neither_heads_nor_activations(complete, edit):
@@ -282,11 +282,8 @@ def test_more_jobs_for_neurons_re_run_neither_heads_nor_activations(complete, ed
         "shards: 1                   # jobs per task, of what",
         "shards: 3 # jobs, of",
     )
-    planned_now = planned(complete)
-    steps = ("measure_neuron_effects", "measure_random_heads", "measure_gaussian_heads")
-    steps += ("gather_neuron_effects", "rank_neurons")
-    assert planned_now >= {f"{step}/{task}" for step in steps for task in TASKS}
-    assert not planned_now & (HEAD_STEPS | NOT_AFTER_HEADS)
+    measured = of_each_task("gather_neuron_effects", *NEURON_STEPS)
+    assert planned(complete) == AFTER_NEURONS | measured
 
 
 def test_more_jobs_for_masking_re_run_masking_only(complete, edit):
@@ -295,11 +292,9 @@ def test_more_jobs_for_masking_re_run_masking_only(complete, edit):
         "shards: 1                   # jobs per task, of masked",
         "shards: 3 # of masked",
     )
-    planned_now = planned(complete)
-    steps = ("predict_masked", "gather_masked_predictions")
-    steps += ("predict_group_masked", "gather_group_predictions")
-    assert planned_now >= {f"{step}/{task}" for step in steps for task in TASKS}
-    assert not planned_now & (HEAD_STEPS | {f"rank_neurons/{task}" for task in TASKS})
+    steps = ("predict_masked", "gather_masked_predictions", "gather_group_predictions")
+    masked = of_each_task(*steps) | {"tabulate_masking"}
+    assert planned(complete) == AFTER_TOP_SETS - NOT_AFTER_GROUPS | masked
 
 
 def test_a_touched_input_of_equal_content_re_runs_nothing(complete):
