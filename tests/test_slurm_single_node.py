@@ -1,5 +1,6 @@
 """The script that starts a SLURM for tests/slurm disturbs no other and says why it refuses."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -58,6 +59,36 @@ def test_what_a_killed_run_left_behind_is_no_obstacle_and_goes(machine):
     single_node.check_machine()
     single_node.remove_files()
     assert not ours.exists() and not (machine / "run").exists()
+
+
+@pytest.mark.parametrize("left", ["nothing", "slurm.conf", "a device", "slurmd"])
+def test_what_its_end_leaves_behind_is_an_error(machine, monkeypatch, capsys, left):
+    """The command itself ends well; only the start and the commands of SLURM are not real here."""
+
+    @contextlib.contextmanager
+    def ended():
+        yield 0.5
+        single_node.remove_files()
+        if left == "slurm.conf":
+            (machine / "etc" / left).touch()
+        elif left == "a device":
+            (machine / "run").mkdir()
+        elif left == "slurmd":
+            monkeypatch.setattr(single_node, "foreign_daemons", lambda: ["slurmd"])
+
+    def run(*arguments, **options):
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
+    monkeypatch.setattr(single_node, "single_node", ended)
+    monkeypatch.setattr(single_node.subprocess, "run", run)
+    monkeypatch.setattr(single_node.signal, "signal", lambda *_: None)
+    assert single_node.main(["true"]) == (left != "nothing")
+    names = {"slurm.conf": str(machine / "etc" / left), "a device": str(machine / "run")}
+    said = capsys.readouterr().out
+    if left == "nothing":
+        assert "LEFT BEHIND" not in said
+    else:
+        assert f"LEFT BEHIND: {names.get(left, left)}" in said
 
 
 def test_a_running_slurm_is_left_alone(machine, monkeypatch):

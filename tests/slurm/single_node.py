@@ -248,6 +248,12 @@ def single_node() -> Iterator[float]:
         yield time.monotonic() - begin
 
 
+def left_behind() -> list[str]:
+    """What is still there of a SLURM that has ended; munged not, the system may have its own."""
+    files = (*(CONFIG / name for name in FILES), STATE)
+    return [*(str(path) for path in files if path.exists()), *foreign_daemons()]
+
+
 def main(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is taken away again
     begin = time.monotonic()
@@ -263,6 +269,9 @@ def main(command: list[str]) -> int:
         return status
     minutes = (time.monotonic() - begin) / 60
     print(f"SLURM: up after {seconds:.1f} s, {len(jobs)} jobs, {minutes:.1f} minutes in all")
+    if left := left_behind():
+        print(f"THIS SLURM LEFT BEHIND: {', '.join(left)}", flush=True)
+        return status or 1
     return status
 
 
