@@ -145,6 +145,48 @@ def test_a_saved_checkpoint_needs_none_of_this_code(exported, tmp_path):
     assert main(arguments) == 1  # it is there already
 
 
+def test_a_checkpoint_is_there_whole_or_not_at_all(tiny, tmp_path, monkeypatch):
+    """Stopped at its last file it leaves nothing; what a kill left goes into no checkpoint."""
+    file, output = tmp_path / "scales.safetensors", tmp_path / "folded"
+    main(["export", str(write_run(tiny, tmp_path)), "vqa", "--output", str(file)])
+    before = set(tmp_path.iterdir())
+
+    def stopped(*_):
+        (begun,) = set(tmp_path.iterdir()) - before
+        assert (begun / "model.safetensors").exists()
+        assert begun != output
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "copy", stopped)
+        save_folded(file, str(tiny.folder), output)
+    assert set(tmp_path.iterdir()) == before
+    left = tmp_path / ".folded.tmp"  # by a process that could not tidy up
+    left.mkdir()
+    (left / "model-00001-of-00002.safetensors").touch()
+    save_folded(file, str(tiny.folder), output)
+    assert set(tmp_path.iterdir()) == {*before, output}
+    assert not list(output.glob("model-*"))
+
+
+def test_a_model_that_is_none_is_refused(tiny, tmp_path, capsys):
+    """A mistyped folder, one without a model, and a config that names no class."""
+    file, folder = tmp_path / "scales.safetensors", tmp_path / "copied"
+    main(["export", str(write_run(tiny, tmp_path)), "vqa", "--output", str(file)])
+    shutil.copytree(tiny.folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    asked = {
+        "resources/toy/lava": "cannot load a model from resources/toy/lava: .*Give the folder of",
+        str(tmp_path): "cannot load a model from .*Give the folder of a whole checkpoint",
+        str(folder): r"config\.json names the architectures \[\], .*; put the model's class there",
+    }
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
+    for source, message in asked.items():
+        assert main(["apply", str(file), source, "--output", str(tmp_path / "folded")]) == 1
+        assert re.search(message, capsys.readouterr().err, re.S), source
+    assert not (tmp_path / "folded").exists()
+
+
 def readme_lines() -> str:
     """The Python block of docs/steering.md that applies exported scales."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/steering.md").read_text(), re.S)

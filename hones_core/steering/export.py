@@ -9,7 +9,8 @@ metadata a JSON header that says which model they are for, how they were learned
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from hones_core.artifacts import provenance, read
 from hones_core.atomic import written_atomically
 from hones_core.engine.interventions import scale_neurons
+from hones_core.models.loading import LOAD_ERRORS
 from hones_core.schemas.steering import STEERING_SCALES, STEERING_SEARCH
 from hones_core.schemas.tables import STEERING
 from hones_core.steering.bank import SteeringError
@@ -175,28 +177,62 @@ def save_folded(
     """Fold the scales into the model at `source` (a folder or a hub id) and write a checkpoint.
 
     The new folder has plain weights and the other files of the source, so that it loads without any
-    of this code. Raises SteeringError as `fold_scales` does, and if `output` is there already.
+    of this code; it is there whole or not at all. Raises SteeringError as `fold_scales` does, for a
+    source that is no model, and if `output` is there already.
     """
     output = Path(output)
     if output.exists():
         raise SteeringError(f"{output} is there already; give the name of a new folder")
-    folder = (
-        Path(source)
-        if Path(source).is_dir()
-        else Path(snapshot_download(source, revision=revision))
-    )
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    (name,) = config.architectures
-    model = getattr(transformers, name).from_pretrained(
-        folder, dtype="auto", use_safetensors=True, trust_remote_code=False
-    )
+    folder, model = _source_model(source, revision)
     fold_scales(model, file)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(output)
-    weights = {path for pattern in WEIGHTS for path in folder.glob(pattern)}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path not in weights and not (output / path.name).exists():
-            shutil.copy(path, output / path.name)
+    with _new_folder(output) as temporary:
+        model.save_pretrained(temporary)
+        weights = {path for pattern in WEIGHTS for path in folder.glob(pattern)}
+        for path in sorted(folder.iterdir()):
+            if path.is_file() and path not in weights and not (temporary / path.name).exists():
+                shutil.copy(path, temporary / path.name)
+
+
+def _source_model(source: str, revision: str | None) -> tuple[Path, Any]:
+    """A checkpoint's folder and its model; SteeringError if there is none at `source`."""
+    try:
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = Path(snapshot_download(source, revision=revision))
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        names = config.architectures or []
+        known = [getattr(transformers, name) for name in names if hasattr(transformers, name)]
+        if len(known) != 1:
+            raise SteeringError(
+                f"{folder / 'config.json'} names the architectures {names}, where one that "
+                "transformers has is needed; put the model's class there, in a list"
+            )
+        model = known[0].from_pretrained(
+            folder, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
+    except LOAD_ERRORS as error:
+        raise SteeringError(
+            f"cannot load a model from {source}: {error}. Give the folder of a whole checkpoint "
+            "with safetensors weights, or a hub id"
+        ) from error
+    return folder, model
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` to fill; it becomes `path` if nothing went wrong.
+
+    Its name is always the same, so that what a killed process leaves is gone with the next try.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def fitting_layers(
