@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ TYPES: dict[str, pa.DataType] = {
     "list<float32>": pa.list_(pa.float32()),
 }
 
+ROW_GROUP = 1 << 20  # rows that are stored, and skipped, together
 
 _DIGEST_KEY = "hones_sha256"
 _UNSEALED = "0" * 64
@@ -112,16 +114,23 @@ def write(
     table = table.replace_schema_metadata(metadata)
     with written_atomically(path) as temporary:
         with pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer:
-            writer.write_table(table, row_group_size=1 << 20)
+            writer.write_table(table, row_group_size=ROW_GROUP)
             writer.add_key_value_metadata({_DIGEST_KEY: _UNSEALED})
         temporary.write_bytes(_sealed(temporary.read_bytes()))
 
 
-def read(path: str | Path, schema: Schema) -> pd.DataFrame:
+def read(
+    path: str | Path, schema: Schema, where: Mapping[str, str | int | bool] | None = None
+) -> pd.DataFrame:
     """Read the artifact at `path`, after checking that it is whole and what `schema` declares.
 
-    Raises ArtifactError that names the file and the command that makes it again.
+    `where` asks for the rows alone that have these values, {column: value}; the file is checked all
+    the same. Raises ArtifactError that names the file and the command that makes it again, or a
+    column of `where` that `schema` does not declare.
     """
+    undeclared = sorted(set(where or {}) - set(schema.names))
+    if undeclared:
+        raise ArtifactError(f"{schema.name} has no columns {undeclared}; it has {schema.names}")
     remedy = make_again(schema, path)
     if Path(path).is_dir():  # pyarrow would read all parquet files in it as one table
         raise ArtifactError(f"{path} is a folder, not a parquet file; remove it and {remedy}")
@@ -134,11 +143,11 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
     if _SEAL.search(content) and _sealed(content) != content:
         raise ArtifactError(f"{path} is damaged: its bytes are not those written; {remedy}")
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        stored = pq.read_schema(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         said = " ".join(str(error).split())
         raise ArtifactError(f"{path} is not a readable parquet file ({said}); {remedy}") from error
-    found = _identity(table)
+    found = _identity(stored)
     if found != (schema.name, str(schema.version)):
         raise ArtifactError(
             f"{path} holds {found[0]} version {found[1]}, "
@@ -146,11 +155,10 @@ def read(path: str | Path, schema: Schema) -> pd.DataFrame:
         )
     if not _SEAL.search(content):
         raise ArtifactError(f"{path} has no digest of its bytes; {remedy}")
-    if not table.schema.equals(schema.arrow(), check_metadata=False):
-        raise ArtifactError(
-            f"{path} has columns {table.schema.names}, not {schema.names}; {remedy}"
-        )
-    return table.to_pandas()
+    if not stored.equals(schema.arrow(), check_metadata=False):
+        raise ArtifactError(f"{path} has columns {stored.names}, not {schema.names}; {remedy}")
+    filters = [(column, "==", value) for column, value in (where or {}).items()]
+    return pq.read_table(pa.BufferReader(content), filters=filters or None).to_pandas()
 
 
 def make_again(schema: Schema, *paths: str | Path) -> str:
@@ -183,8 +191,8 @@ def _sealed(content: bytes) -> bytes:
     return content[:start] + digest.hexdigest().encode() + content[end:]
 
 
-def _identity(table: pa.Table) -> tuple[str, str]:
-    metadata = table.schema.metadata or {}
+def _identity(stored: pa.Schema) -> tuple[str, str]:
+    metadata = stored.metadata or {}
     marks = (b"hones_schema", b"no HONES artifact"), (b"hones_schema_version", b"0")
     name, version = (metadata.get(*mark).decode(errors="replace") for mark in marks)
     return name, version

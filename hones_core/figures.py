@@ -55,16 +55,16 @@ def head_heatmap(rankings: Mapping[str, pd.DataFrame], title: str = "") -> Figur
 
 
 def layer_histogram(
-    rankings: Mapping[str, pd.DataFrame], n_selected: int, title: str = ""
+    rankings: Mapping[str, pd.DataFrame], n_selected: int, n_layers: int, title: str = ""
 ) -> Figure:
     """Share of each ranker's top neurons in every layer: one panel a ranker, one line a task.
 
-    `rankings` maps a task to its NEURON_RANKING artifact, `n_selected` is the size of the top set.
-    A ranker with several seeds is shown by their mean. The dashed line is an even spread.
+    `rankings` maps a task to its NEURON_RANKING artifact, of which the first `n_selected` neurons
+    of every order are enough; that is the size of the top set. A ranker with several seeds is shown
+    by their mean. The dashed line is an even spread over the model's `n_layers`.
     """
-    rankers = list(dict.fromkeys(name for frame in rankings.values() for name in frame["ranker"]))
-    rankers.sort(key=lambda name: (name != "hones", name == "random"))
-    n_layers = 1 + max(int(frame["layer"].max()) for frame in rankings.values())
+    named = (name for frame in rankings.values() for name in frame["ranker"].unique())
+    rankers = sorted(dict.fromkeys(named), key=lambda name: (name != "hones", name == "random"))
     with styled():
         figure, axes = panels(len(rankers), min(3, len(rankers)), 2.5, sharex=True, sharey=True)
         for axis, ranker in zip(axes, rankers, strict=True):

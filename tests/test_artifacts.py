@@ -116,6 +116,43 @@ def test_no_changed_bit_is_ever_read_as_data(tmp_path):
     pd.testing.assert_frame_equal(artifacts.read(path, SCHEMA), artifacts.read(path, SCHEMA))
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"layer": 1},
+        {"name": "b", "layer": 1},
+        {"name": "b", "layer": 0},  # both are there, but in no row
+        {"score": 0.3},
+        {},
+    ],
+)
+@pytest.mark.parametrize("rows_together", [1, 2, 1 << 20])
+def test_rows_with_some_values_are_those_of_the_whole(tmp_path, monkeypatch, where, rows_together):
+    monkeypatch.setattr(artifacts, "ROW_GROUP", rows_together)
+    artifacts.write(tmp_path / "a.parquet", example(), SCHEMA)
+    whole = artifacts.read(tmp_path / "a.parquet", SCHEMA)
+    asked = [whole[column] == value for column, value in where.items()]
+    expected = whole[np.logical_and.reduce([[True] * 3, *asked])].reset_index(drop=True)
+    found = artifacts.read(tmp_path / "a.parquet", SCHEMA, where)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_some_rows_of_a_damaged_or_other_file_are_refused_all_the_same(tmp_path):
+    """Also where the rows asked for are whole, or the file has no such column."""
+    path = tmp_path / "a.parquet"
+    artifacts.write(path, example(), SCHEMA)
+    with pytest.raises(ArtifactError, match=r"example has no columns \['rank'\]; it has \['layer'"):
+        artifacts.read(path, SCHEMA, {"layer": 1, "rank": 0})
+    whole = path.read_bytes()
+    place = pq.read_metadata(path).row_group(0).column(2).data_page_offset
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(ArtifactError, match=r"a.parquet is damaged.*--forcerun make_example"):
+        artifacts.read(path, SCHEMA, {"layer": 1})
+    example().drop(columns="layer").to_parquet(path)
+    with pytest.raises(ArtifactError, match="holds no HONES artifact"):
+        artifacts.read(path, SCHEMA, {"layer": 1})
+
+
 def test_a_file_without_a_digest_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
     artifacts.write(path, example(), SCHEMA)

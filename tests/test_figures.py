@@ -97,7 +97,8 @@ def test_heat_map_of_heads_without_any_effect():
 @pytest.mark.parametrize("layers", [4, 32])
 def test_layer_histogram_counts_the_top_neurons(layers):
     rankings = {task: neurons(seed, layers) for seed, task in enumerate(TASKS)}
-    drawn = panels(layer_histogram(rankings, n_selected=20))
+    tops = {task: ranking.query("rank < 20") for task, ranking in rankings.items()}
+    drawn = panels(layer_histogram(tops, 20, layers))
     assert list(drawn) == ["HONES", "AP", "random"]
     for name, ranker in (("HONES", "hones"), ("random", "random")):
         top = rankings["ocr"].query(f"ranker == '{ranker}' and rank < 20")
@@ -113,7 +114,7 @@ def test_layer_histogram_counts_the_top_neurons(layers):
 
 def test_layer_histogram_with_a_ranker_of_one_task():
     rankings = {"vqa": neurons(0, rankers=(("hones", 1), ("dla", 1))), "ocr": neurons(1)}
-    assert "DLA" in panels(layer_histogram(rankings, n_selected=20))
+    assert "DLA" in panels(layer_histogram(rankings, 20, 4))
 
 
 def test_group_bars_are_sorted_and_marked():
@@ -142,7 +143,7 @@ def test_group_bars_of_a_task_that_scores_nothing():
 
 def drawings():
     yield "heads", head_heatmap({"vqa": heads(0)}, "Heads")
-    yield "layers", layer_histogram({"vqa": neurons(0)}, 20, "Layers")
+    yield "layers", layer_histogram({"vqa": neurons(0)}, 20, 4, "Layers")
     yield "groups", group_bars(groups().query("task == 'vqa'"), "Groups")
 
 

@@ -2,7 +2,7 @@
 
 from hones_core import artifacts
 from hones_core.schemas.masking import DOMINANT_GROUPS, OVERLAP_GROUPS
-from hones_core.schemas.neurons import NEURON_RANKING
+from hones_core.schemas.neurons import HONES_ORDER, NEURON_RANKING
 from hones_core.schemas.steering import (
     STEERING_CURVE,
     STEERING_GATES,
@@ -19,12 +19,15 @@ from workflow_scripts.task_jobs import task_jobs
 with step(snakemake):
     for job in task_jobs(snakemake):
         cfg, seed = job.params.cfg["steering"], job.params.cfg["seed"]
+        groups = artifacts.read(job.input.groups, OVERLAP_GROUPS)
+        dominant = artifacts.read(job.input.dominant, DOMINANT_GROUPS)
+        ranking = artifacts.read(job.input.ranking, NEURON_RANKING, HONES_ORDER)
         chosen = [
             choose_bank(
                 job.wildcards.task,
-                artifacts.read(job.input.groups, OVERLAP_GROUPS),
-                artifacts.read(job.input.dominant, DOMINANT_GROUPS),
-                artifacts.read(job.input.ranking, NEURON_RANKING),
+                groups,
+                dominant,
+                ranking,
                 size,
                 cfg["bank_without_shared_group"],
                 cfg["bank"],

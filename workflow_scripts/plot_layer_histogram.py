@@ -11,11 +11,11 @@ from workflow_scripts.step import step
 
 with step(snakemake):
     cfg = snakemake.params.cfg
-    rankings = {
-        task: artifacts.read(path, NEURON_RANKING)
-        for task, path in zip(cfg["tasks"], snakemake.input, strict=True)
-    }
-    any_ranking = rankings[cfg["tasks"][0]]
-    n_selected = budget(int(any_ranking["rank"].max()) + 1, cfg["top_ratio"])
-    figure = layer_histogram(rankings, n_selected, snakemake.wildcards.model)
+    tops = {}
+    for task, path in zip(cfg["tasks"], snakemake.input, strict=True):
+        ranking = artifacts.read(path, NEURON_RANKING)
+        n_selected = budget(int(ranking["rank"].max()) + 1, cfg["top_ratio"])
+        n_layers = int(ranking["layer"].max()) + 1
+        tops[task] = ranking[ranking["rank"] < n_selected]  # a hundredth of what was read
+    figure = layer_histogram(tops, n_selected, n_layers, snakemake.wildcards.model)
     save(figure, Path(snakemake.output[0]).with_suffix(""))

@@ -1,5 +1,6 @@
 """What the scripts that make tables share: reading a kind of artifact for every model and task."""
 
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,18 @@ from hones_core.tasks import TASKS
 
 
 def read_per_task(
-    snakemake: Any, name: str, schema: Schema, of: str = "tasks"
+    snakemake: Any,
+    name: str,
+    schema: Schema,
+    of: str = "tasks",
+    where: Mapping[str, str | int | bool] | None = None,
 ) -> dict[tuple[str, str], pd.DataFrame]:
-    """{(model, task): artifact} of the input files `name`; `of` as in `paths_per_task`."""
+    """{(model, task): artifact} of the input files `name`.
+
+    `of` as in `paths_per_task`, `where` as in `artifacts.read`.
+    """
     paths = paths_per_task(snakemake, name, of)
-    return {key: artifacts.read(path, schema) for key, path in paths.items()}
+    return {key: artifacts.read(path, schema, where) for key, path in paths.items()}
 
 
 def read_per_model(snakemake: Any, name: str, schema: Schema) -> dict[str, pd.DataFrame]:

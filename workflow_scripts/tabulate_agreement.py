@@ -4,19 +4,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from hones_core import artifacts
 from hones_core.rank_agreement import rank_agreement
 from hones_core.schemas.agreement import RANKER_AGREEMENT
 from hones_core.schemas.neurons import NEURON_RANKING
 from hones_core.tables.plain import write_plain_table
 from workflow_scripts.step import provenance, step
-from workflow_scripts.table_step import read_per_task
+from workflow_scripts.table_step import paths_per_task
 
 with step(snakemake):
-    rankings = read_per_task(snakemake, "rankings", NEURON_RANKING)
     ratio = snakemake.params.cfg["top_ratio"]
     frames = [
-        rank_agreement(ranking, ratio).assign(model=model, task=task)
-        for (model, task), ranking in rankings.items()
+        rank_agreement(artifacts.read(path, NEURON_RANKING, {"seed": 0}), ratio).assign(
+            model=model, task=task
+        )
+        for (model, task), path in paths_per_task(snakemake, "rankings").items()
     ]
     table = pd.concat(frames, ignore_index=True)
     stem = Path(snakemake.output[0]).with_suffix("")

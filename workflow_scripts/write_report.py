@@ -15,7 +15,7 @@ from hones_core.report.steps import drawing
 from hones_core.report.verdicts import headline
 from hones_core.schemas.benchmark import INSTANCES
 from hones_core.schemas.masking import MASKED_PREDICTIONS, OVERLAP_GROUPS
-from hones_core.schemas.neurons import NEURON_RANKING
+from hones_core.schemas.neurons import HONES_ORDER, NEURON_RANKING
 from hones_core.schemas.steering import STEERED_PREDICTIONS
 from hones_core.schemas.tables import MASKING_DROP
 from workflow_scripts.step import step
@@ -28,7 +28,7 @@ with step(snakemake):
     families = dict(cfg["models"])
     masked = paths_per_task(snakemake, "masked")
     steered = paths_per_task(snakemake, "steered")
-    rankings = read_per_task(snakemake, "rankings", NEURON_RANKING)
+    rankings = read_per_task(snakemake, "rankings", NEURON_RANKING, where=HONES_ORDER)
     groups = read_per_model(snakemake, "groups", OVERLAP_GROUPS)
     chosen, images = [], {}
     for task, path in zip(cfg["tasks"], inputs.instances, strict=True):

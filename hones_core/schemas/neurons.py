@@ -53,3 +53,4 @@ NEURON_RANKING = Schema(
         Column("tie_break", "float64", "", "second criterion, such as |E[c]| for HONES; 0: none"),
     ),
 )
+HONES_ORDER = {"ranker": "hones", "seed": 0}  # its rows that most steps need, for `artifacts.read`
