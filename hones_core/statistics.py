@@ -159,25 +159,6 @@ def summarize(quantity: Sampled, level: float = 0.95) -> Estimate:
     return Estimate(quantity.value, float(defined.mean()), sd, low, high, p_value(defined))
 
 
-def paired_bootstrap(
-    base: np.ndarray,
-    system: np.ndarray | Sequence[np.ndarray],
-    score: Score,
-    counts: np.ndarray,
-    measure: Callable[..., np.ndarray] = difference,
-    level: float = 0.95,
-) -> Estimate:
-    """Compare `system` with `base` on the same instances and the same resamples.
-
-    `base` is [N, S]; `system` too, or a sequence of such, one for each seed, whose score is then
-    the mean over the seeds of each seed's score. `measure(base, system)` is `difference` (score
-    units) or `relative_drop` (percent). Raises AlignmentError as `sample_scores` does.
-    """
-    seeds = [system] if isinstance(system, np.ndarray) else list(system)
-    base_scores, *seed_scores = sample_scores([base, *seeds], counts, score)
-    return summarize(combine(measure, base_scores, mean_of(seed_scores)), level)
-
-
 def spread(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Standard deviation (n - 1; NaN for one value), minimum and maximum, over seeds or trials."""
     numbers = np.asarray(values, dtype=np.float64)

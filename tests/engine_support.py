@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from model_support import Tiny, instance
+from model_support import Tiny, instance, outcomes_of
 from PIL import Image
 from torch import Tensor
 
@@ -100,7 +100,7 @@ def candidate_logits(
         return seen[-1]
 
     with mock.patch.object(adapter, "logits", keep):
-        evaluator.outcomes(prepared, intervention)
+        outcomes_of(evaluator, prepared, intervention)
     return torch.cat(seen)
 
 

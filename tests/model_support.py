@@ -25,7 +25,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-from hones_core.engine.evaluate import Evaluator
+from hones_core.engine.evaluate import Evaluator, Outcome, Prepared
+from hones_core.engine.interventions import Intervention
 from hones_core.models import Adapter, load_model
 from hones_core.models.adapter import Batch
 from hones_core.tasks.instances import Instance
@@ -301,6 +302,13 @@ def stock_answer(tiny: Tiny, evaluator: Evaluator, item: Instance) -> str:
     tokenizer = tiny.processor.tokenizer
     tokens = stock_tokens(tiny, item.image, evaluator.text(item), [tokenizer.eos_token_id])
     return tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+def outcomes_of(
+    evaluator: Evaluator, prepared: Prepared, intervention: Intervention | None = None
+) -> list[Outcome]:
+    """Outcomes of a prepared chunk under one intervention, or of the unchanged model."""
+    return evaluator.outcomes_under(prepared, {"": intervention})[""]
 
 
 def ids_in_context(tiny: Tiny, text: str, answer: str) -> list[int]:

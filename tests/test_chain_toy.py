@@ -134,7 +134,8 @@ def test_exported_scales_reproduce_the_test_score(run, results, tmp_path):
     adapter = load_model(str(project / "resources/toy/llava"), "llava", device="cpu")
     evaluator = Evaluator(adapter, "vqa", project / SCENES / "train2014", 64, engine="plain")
     with apply_scales(adapter.model, file):
-        outcomes = evaluator.outcomes(evaluator.prepare(instances, score_targets=False))
+        prepared = evaluator.prepare(instances, score_targets=False)
+        outcomes = evaluator.outcomes_under(prepared, {"base": None})["base"]
     assert {one.instance_id: one.utility for one in outcomes} == own["utility"].to_dict()
 
 

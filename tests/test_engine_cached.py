@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from engine_support import Jointly, hooks_of
-from model_support import make_instances
+from model_support import make_instances, outcomes_of
 
 from hones_core.engine.cached import CachedTargets
 from hones_core.engine.interventions import NEURONS, Change, ScaleNeurons, applied, at_positions
@@ -168,7 +168,7 @@ def test_half_precision_learns_after_it_predicted(tiny, engine):
     adapter = load_model(str(tiny.folder), "llava", "bfloat16", "cpu")
     evaluator = replace(tiny, adapter=adapter).evaluator("vqa", engine=engine)
     instances = make_instances("vqa")
-    evaluator.outcomes(evaluator.prepare(instances))
+    outcomes_of(evaluator, evaluator.prepare(instances))
     training = Training(learning_rate=0.05, epochs=2, batch_size=3)
     scales, curve = learn_scales(evaluator, instances, bank_from(1, 2), training)
     assert max(abs(scale) for scale in scales) > 0.01

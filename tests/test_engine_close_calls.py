@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from engine_support import ENGINES, small_limits, watched, whole_states
-from model_support import instance, make_instances, random_model
+from model_support import instance, make_instances, outcomes_of, random_model
 
 from hones_core.engine import plain
 from hones_core.engine.fast_rankings import _doubtful, _others
@@ -179,7 +179,7 @@ def test_identical_negatives_are_no_close_call(tiny):
     texts = ("a red star", "a pink moon", "two circles", "a brown box")
     item = instance("retrieval", 0, candidates=texts, positive_index=1)
     evaluator = watched(tiny, "retrieval", close_margin=1e-4)
-    before = evaluator.outcomes(evaluator.prepare([item]))[0]
+    before = outcomes_of(evaluator, evaluator.prepare([item]))[0]
     best = texts.index(before.prediction)
     positive = (best + 1) % 4
     doubled = (*texts, before.prediction, before.prediction)
@@ -188,6 +188,6 @@ def test_identical_negatives_are_no_close_call(tiny):
         evaluator = watched(
             tiny, "retrieval", close_margin=1e-4, limits=small_limits(candidate_rows=rows)
         )
-        outcome = evaluator.outcomes(evaluator.prepare([item]))[0]
+        outcome = outcomes_of(evaluator, evaluator.prepare([item]))[0]
         assert not outcome.close_call
         assert outcome.prediction == before.prediction

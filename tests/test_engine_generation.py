@@ -12,6 +12,7 @@ from model_support import (
     head_edit,
     ids_in_context,
     make_instances,
+    outcomes_of,
     random_model,
     stock_logits,
     stock_tokens,
@@ -141,7 +142,7 @@ def test_longest_answer_and_stripped_text(tiny, engine):
     instances = make_instances("vqa")
     answers = tokens(evaluator, instances)
     assert {len(row) for row in answers} == {3}
-    outcomes = evaluator.outcomes(evaluator.prepare(instances))
+    outcomes = outcomes_of(evaluator, evaluator.prepare(instances))
     decode = tiny.processor.tokenizer.decode
     for item, outcome, row in zip(instances, outcomes, answers, strict=True):
         assert outcome.instance_id == item.instance_id
@@ -171,7 +172,7 @@ def test_target_log_probabilities(tiny, task, batch_size, engine):
     outcomes = [
         outcome
         for chunk in evaluator.chunks(instances)
-        for outcome in evaluator.outcomes(evaluator.prepare(chunk))
+        for outcome in outcomes_of(evaluator, evaluator.prepare(chunk))
     ]
     target = {"vqa": ["red", "no", "a very odd zebra"], "ocr": ["K8", "EXIT NOW", "b"]}
     for index, (item, outcome) in enumerate(zip(instances, outcomes, strict=True)):
@@ -189,7 +190,7 @@ def test_teacher_forcing_under_a_replaced_head(tiny, positions, engine):
     instances = make_instances("vqa")
     prepared = evaluator.prepare(instances)
     for layer, head in [(0, 1), (1, 2)]:
-        outcomes = evaluator.outcomes(prepared, MeanReplaceHead(layer, head, positions))
+        outcomes = outcomes_of(evaluator, prepared, MeanReplaceHead(layer, head, positions))
         for item, outcome in zip(instances, outcomes, strict=True):
             length = tiny.inputs(item.image, evaluator.text(item))["input_ids"].shape[1]
             start = None if positions == "all" else length - 1
@@ -241,9 +242,9 @@ def test_broken_weights_stop_generation_and_name_the_batch(tiny, value, engine):
     try:
         norm[0] = value
         with pytest.raises(FloatingPointError, match=r"float32.*vqa/0, vqa/1, vqa/2"):
-            evaluator.outcomes(prepared, MeanReplaceHead(0, 1))
+            outcomes_of(evaluator, prepared, MeanReplaceHead(0, 1))
         with pytest.raises(FloatingPointError, match=r"float32.*vqa/0, vqa/1, vqa/2"):
-            evaluator.outcomes(evaluator.prepare(instances))
+            outcomes_of(evaluator, evaluator.prepare(instances))
     finally:
         norm[0] = before
 
@@ -262,7 +263,7 @@ def test_logits_that_break_only_while_decoding_are_noticed(tiny, engine, interve
     handle = tiny.adapter.layers[0].mlp.down_proj.register_forward_pre_hook(spoil)
     try:
         with pytest.raises(FloatingPointError, match=r"NaN.*vqa/0, vqa/1, vqa/2"):
-            evaluator.outcomes(prepared or evaluator.prepare(instances), intervention)
+            outcomes_of(evaluator, prepared or evaluator.prepare(instances), intervention)
     finally:
         handle.remove()
 

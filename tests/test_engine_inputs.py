@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from model_support import make_instances
+from model_support import make_instances, outcomes_of
 
 from hones_core import artifacts
 from hones_core.benchmark.errors import ImageError
@@ -76,7 +76,7 @@ def test_unknown_task(tiny):
 def test_evaluator_of_a_rule(rule):
     evaluator = open_evaluator(rule)
     assert (evaluator.batch_size, evaluator.max_new_tokens) == (2, 5)
-    outcomes = evaluator.outcomes(evaluator.prepare(read_instances(rule, ("test",))))
+    outcomes = outcomes_of(evaluator, evaluator.prepare(read_instances(rule, ("test",))))
     assert ids(outcomes) == ["vqa/1", "vqa/3", "vqa/5"]
     assert rule.params.cfg["model"]["batch_size"] == 2  # the provenance keeps it
 

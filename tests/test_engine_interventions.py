@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from model_support import head_edit, make_instances, mean_of_others
+from model_support import head_edit, make_instances, mean_of_others, outcomes_of
 
 from hones_core.engine.interventions import (
     MeanReplaceHead,
@@ -76,12 +76,12 @@ def test_heads_and_layers_that_do_not_exist(grouped, engine):
     with pytest.raises(ValueError, match="no head -1"):
         MeanReplaceHead(0, -1)
     with pytest.raises(ValueError, match="no layer -1"):
-        evaluator.outcomes(prepared, MeanReplaceHead(-1, 0))
+        outcomes_of(evaluator, prepared, MeanReplaceHead(-1, 0))
     with pytest.raises(ValueError, match="no layer -1"):
-        evaluator.outcomes(prepared, ZeroNeurons.of([(-1, 0), (1, 0)]))
+        outcomes_of(evaluator, prepared, ZeroNeurons.of([(-1, 0), (1, 0)]))
     for missing in (MeanReplaceHead(3, 0), MeanReplaceHead(1, 4), ZeroNeurons.of([(0, 24)])):
         with pytest.raises(IndexError):
-            evaluator.outcomes(prepared, missing)
+            outcomes_of(evaluator, prepared, missing)
 
 
 def test_zero_and_scale_neurons_in_loops():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from engine_support import ROUNDING
-from model_support import make_instances
+from model_support import make_instances, outcomes_of
 
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
@@ -66,7 +66,7 @@ def test_two_questions_of_one_task_about_one_image(tiny):
     second = replace(second, image=first.image)
     one = evaluator(tiny, "vqa", close_margin=0.0)
     found = together(JointEvaluator([one]), {"vqa": [first, second]}, {"base": None})
-    expected = one.outcomes(one.prepare([first, second]))
+    expected = outcomes_of(one, one.prepare([first, second]))
     assert [found["base", i.instance_id].prediction for i in (first, second)] == [
         outcome.prediction for outcome in expected
     ]
@@ -79,9 +79,8 @@ def test_close_calls_are_made_again_for_their_own_task(tiny):
     plain = {
         outcome.instance_id: outcome
         for task in instances
-        for outcome in evaluator(tiny, task, engine="plain").outcomes(
-            evaluator(tiny, task, engine="plain").prepare(instances[task])
-        )
+        for one in [evaluator(tiny, task, engine="plain")]
+        for outcome in outcomes_of(one, one.prepare(instances[task]))
     }
     for (_, name), outcome in found.items():
         assert outcome.close_call

@@ -11,6 +11,7 @@ from model_support import (
     ids_in_context,
     instance,
     make_instances,
+    outcomes_of,
     stock_logits,
 )
 
@@ -123,7 +124,7 @@ def test_outcomes_follow_from_the_logits(tiny, engine, candidate_rows):
     outcomes = [
         o
         for chunk in evaluator.chunks(instances)
-        for o in evaluator.outcomes(evaluator.prepare(chunk))
+        for o in outcomes_of(evaluator, evaluator.prepare(chunk))
     ]
     assert [o.instance_id for o in outcomes] == [item.instance_id for item in instances]
     for item, outcome in zip(instances, outcomes, strict=True):
@@ -152,7 +153,7 @@ def test_batch_size_changes_no_outcome(tiny, engine):
         outcomes = [
             o
             for chunk in evaluator.chunks(instances)
-            for o in evaluator.outcomes(evaluator.prepare(chunk))
+            for o in outcomes_of(evaluator, evaluator.prepare(chunk))
         ]
         found.append([(o.instance_id, o.prediction, o.utility) for o in outcomes])
     assert all(other == found[0] for other in found)
@@ -245,6 +246,6 @@ def test_a_broken_candidate_is_an_error_that_names_the_query(tiny, value, engine
     handle = tiny.adapter.language_model.norm.register_forward_pre_hook(spoil)
     try:
         with pytest.raises(FloatingPointError, match=r"logits.*retrieval/0"):
-            evaluator.outcomes(prepared, MeanReplaceHead(0, 1))
+            outcomes_of(evaluator, prepared, MeanReplaceHead(0, 1))
     finally:
         handle.remove()

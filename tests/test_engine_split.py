@@ -14,7 +14,7 @@ import pytest
 import torch
 from device_support import MixedDevicesError, PretendedDevices, pretend, pretended_devices
 from engine_support import ENGINES, hooks_of, small_limits, watched
-from model_support import make_instances
+from model_support import make_instances, outcomes_of
 from transformers import AutoConfig
 
 from hones_core.attribution.activations import measure_activations
@@ -192,7 +192,7 @@ def test_the_check_of_the_model(split):
 
 def ask(models, task: str, intervention) -> None:
     evaluator = watched(models, task, limits=small_limits())
-    evaluator.outcomes(evaluator.prepare(make_instances(task)), intervention)
+    outcomes_of(evaluator, evaluator.prepare(make_instances(task)), intervention)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from engine_support import ENGINES, hooks_of, small_limits, watched
-from model_support import make_instances
+from model_support import make_instances, outcomes_of
 
 from hones_core.engine.activations import LastTokenActivations
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons
@@ -118,7 +118,7 @@ def runs_of(models) -> dict[tuple, Callable]:
                 for label, intervention in INTERVENTIONS.items():
 
                     def run(evaluator=evaluator, prepared=prepared, intervention=intervention):
-                        return evaluator.outcomes(prepared, intervention)
+                        return outcomes_of(evaluator, prepared, intervention)
 
                     found[name, task, engine, label] = run
     return found
@@ -165,11 +165,13 @@ def test_numbers_that_are_not_finite_name_the_instances(tiny, value, task, engin
     try:
         for label, intervention in INTERVENTIONS.items():
             with pytest.raises(FloatingPointError, match=f"in the batch of {names}"):
-                evaluator.outcomes(
-                    evaluator.prepare(instances) if label == "base" else prepared, intervention
+                outcomes_of(
+                    evaluator,
+                    evaluator.prepare(instances) if label == "base" else prepared,
+                    intervention,
                 )
             with pytest.raises(FloatingPointError, match=r"/0 breaks behind layer 1\)"):
-                evaluator.outcomes(prepared, intervention or MeanReplaceHead(0, 0))
+                outcomes_of(evaluator, prepared, intervention or MeanReplaceHead(0, 0))
     finally:
         handle.remove()
 
@@ -187,5 +189,5 @@ def test_numbers_that_are_not_finite_in_a_close_call(tiny, monkeypatch, task):
 
     monkeypatch.setattr(tiny.adapter, "inputs", spoilt)
     with pytest.raises(FloatingPointError, match=rf"NaN.*in the batch of {task}/0"):
-        evaluator.outcomes(prepared, MeanReplaceHead(0, 1))
+        outcomes_of(evaluator, prepared, MeanReplaceHead(0, 1))
     assert tiny.adapter.answer_positions is None

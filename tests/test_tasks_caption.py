@@ -45,7 +45,9 @@ def slow_bleu4(corpus: list[tuple[str, list[str]]]) -> float:
 
 
 def corpus_score(corpus) -> float:
-    return caption.corpus_bleu4([h for h, _ in corpus], [r for _, r in corpus])
+    """As the tables have it: from the sum of the captions' statistics."""
+    rows = [caption.bleu_statistics(*pair) for pair in corpus]
+    return caption.score(np.sum(rows, axis=0), len(corpus))
 
 
 @QUICK
@@ -68,14 +70,6 @@ def test_bounded_and_independent_of_order(corpus):
     assert 0.0 <= score <= 1.0
     turned = [(hypothesis, references[::-1]) for hypothesis, references in reversed(corpus)]
     assert corpus_score(turned) == pytest.approx(score, rel=1e-12)
-
-
-@QUICK
-@given(corpora)
-def test_score_from_summed_statistics_is_the_corpus_score(corpus):
-    rows = np.array([caption.bleu_statistics(*pair) for pair in corpus])
-    expected = corpus_score(corpus)
-    assert caption.score(rows.sum(axis=0), len(corpus)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_resampled_scores_equal_direct_ones():
@@ -130,16 +124,14 @@ def test_worked_example():
 
 def test_perfect_and_empty():
     text = "A man's dog can't sit on the mat."
-    assert caption.corpus_bleu4([text], [[text]]) == pytest.approx(1.0, abs=1e-8)
-    assert caption.corpus_bleu4([""], [[text]]) == 0.0
+    assert corpus_score([(text, [text])]) == pytest.approx(1.0, abs=1e-8)
+    assert corpus_score([("", [text])]) == 0.0
 
 
 def test_refuses_what_cannot_be_scored():
-    with pytest.raises(ValueError, match="2 hypotheses but 1"):
-        caption.corpus_bleu4(["a", "b"], [["a"]])
     with pytest.raises(ValueError, match="at least one instance"):
-        caption.corpus_bleu4([], [])
+        caption.score(np.zeros(10), 0)
     with pytest.raises(ValueError, match="at least one reference"):
         caption.sentence_bleu4("a", [])
     with pytest.raises(ValueError, match="not the string"):
-        caption.corpus_bleu4(["a"], ["a"])
+        caption.sentence_bleu4("a", "a")

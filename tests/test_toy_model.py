@@ -13,7 +13,7 @@ from hones_core.toy.architecture import Architecture
 from hones_core.toy.model import FAMILIES, WriteSeparation, build_model
 from hones_core.toy.objectives import read_packs
 from hones_core.toy.official import write_official
-from hones_core.toy.prompts import FORMATS, FastEncoder, build_tokenizer, prompt_text
+from hones_core.toy.prompts import FORMATS, FastEncoder, build_tokenizer
 from hones_core.toy.scenes import scene_rng
 from hones_core.toy.train import RECIPES, Recipe, Trainer, train
 from hones_core.toy.training_data import _MEAN, _STD, Mix, _normalise, collate, make_pack
@@ -25,7 +25,18 @@ TINY = {
         layers=2, kv_heads=4, neurons=32, tower_width=32, tower_layers=2, tower_neurons=32
     ),
 }
+LEADS = {"vqa": "Question:", "retrieval": "Candidate:"}
 by_family = pytest.mark.parametrize("family", sorted(FAMILIES))
+
+
+def prompt_text(task: str, content: str = "", family: str = "llava") -> str:
+    """The prompt as written, with the image's place in it (METHOD 2)."""
+    form = FORMATS[family]
+    lead = f"{LEADS[task]} {content} " if task in LEADS else ""
+    if family == "llava":
+        return f"USER: <image>\n{lead}{form.instructions[task]} ASSISTANT:"
+    before = "".join(form.before)
+    return f"{before}{form.image}{''.join(form.after)}{lead}{form.instructions[task]}{form.end}"
 
 
 @pytest.fixture(scope="module")

@@ -126,12 +126,6 @@ class Evaluator:
             trace = partial(self._trace, score_targets)
             return Prepared(instances, score_targets, trace_parts(self, instances, trace))
 
-    def outcomes(
-        self, prepared: Prepared, intervention: Intervention | None = None
-    ) -> list[Outcome]:
-        """Outcomes of a prepared chunk under one intervention, or of the unchanged model."""
-        return self.outcomes_under(prepared, {"": intervention})[""]
-
     def outcomes_under(
         self, prepared: Prepared, interventions: Mapping[Label, Intervention | None]
     ) -> dict[Label, list[Outcome]]:

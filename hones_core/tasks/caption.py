@@ -59,20 +59,6 @@ def score(total_statistics: ArrayLike, n: int) -> float | np.ndarray:
     return common.as_scalar(_bleu4(common.column_view(total_statistics, len(STATISTICS))))
 
 
-def corpus_bleu4(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Corpus BLEU-4 of raw strings, in [0, 1], as the COCO caption evaluation computes it.
-
-    `references[i]` are the references of `hypotheses[i]`. Clipped n-gram counts, PTB tokens,
-    closest reference length (METHOD 3). Raises ValueError if there are no hypotheses, lengths
-    differ, or a hypothesis has no reference.
-    """
-    if len(hypotheses) != len(references):
-        raise ValueError(f"{len(hypotheses)} hypotheses but {len(references)} reference lists")
-    common.require_instances(len(hypotheses))
-    rows = [bleu_statistics(*pair) for pair in zip(hypotheses, references, strict=True)]
-    return float(_bleu4(np.sum(rows, axis=0)))
-
-
 def sentence_bleu4(hypothesis: str, references: Sequence[str]) -> float:
     """BLEU-4 of one raw caption, in [0, 1]: the corpus formula on its own counts (METHOD 3).
 

@@ -200,13 +200,3 @@ class FastEncoder:
         image = before + np.stack([np.zeros_like(row), row, column])
         end = before + GRID + np.arange(after)
         return np.concatenate([np.tile(start, (3, 1)), image, np.tile(end, (3, 1))], axis=1)
-
-
-def prompt_text(task: str, content: str = "", family: str = "llava") -> str:
-    """The prompt as written, with the image's place in it (METHOD 2)."""
-    form = FORMATS[family]
-    lead = f"{_LEADS[task]} {content} " if task in _LEADS else ""
-    if family == "llava":
-        return f"USER: <image>\n{lead}{form.instructions[task]} ASSISTANT:"
-    before = "".join(form.before)
-    return f"{before}{form.image}{''.join(form.after)}{lead}{form.instructions[task]}{form.end}"
