@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hones_core.schemas
 from hones_core.artifacts import Schema
+from hones_core.atomic import write_text
 from hones_core.invalidation import contract_page, read_contract
 from hones_core.settings import json_schema
 
@@ -66,4 +67,4 @@ def _section(schema: Schema) -> str:
 if __name__ == "__main__":
     folder = Path(__file__).resolve().parent.parent / "docs"
     for name, text in generated().items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)

@@ -3,6 +3,7 @@
 import json
 import weakref
 from dataclasses import replace
+from itertools import takewhile
 from types import SimpleNamespace
 
 import pytest
@@ -284,7 +285,19 @@ def test_measured_lengths(tiny, task):
         texts = [evaluator.text(one, text) for one in instances for text in one.candidates]
         images = [one.image for one in instances for _ in one.candidates]
         assert lengths.candidates == 6
-        assert 8 < lengths.suffix < lengths.prompt
+        tokenised = [
+            [
+                tiny.adapter.tokenizer(evaluator.text(one, text))["input_ids"]
+                for text in one.candidates
+            ]
+            for one in instances
+        ]
+        own = []
+        for rows in tokenised:
+            places = zip(*rows, strict=False)
+            shared = list(takewhile(lambda tokens: len(set(tokens)) == 1, places))
+            own.append(max(map(len, rows)) - len(shared))
+        assert 8 < lengths.suffix == max(own) < lengths.prompt
     else:
         texts, images = [evaluator.text(one) for one in instances], [i.image for i in instances]
         targets = [len(ids) for one in instances for ids in evaluator.target_ids(one)]

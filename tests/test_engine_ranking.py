@@ -15,10 +15,10 @@ from model_support import (
     stock_logits,
 )
 
-from hones_core.engine import evaluate
 from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, ScaleNeurons, ZeroNeurons, applied
+from hones_core.engine.lengths import common_prefix
 from hones_core.models import load_model
 from hones_core.tasks.retrieval import ndcg
 
@@ -209,10 +209,10 @@ def test_no_candidate_is_hidden_among_others_with_one_word_in_common(tiny, engin
 
 
 def test_common_prefix_leaves_a_token_to_every_row():
-    assert evaluate.common_prefix([[1, 2, 3], [1, 2, 4], [1, 2, 3, 5]]) == 2
-    assert evaluate.common_prefix([[1, 2], [1, 2, 4]]) == 1
-    assert evaluate.common_prefix([[1, 2]]) == 1
-    assert evaluate.common_prefix([[3, 2], [1, 2]]) == 0
+    assert common_prefix([[1, 2, 3], [1, 2, 4], [1, 2, 3, 5]]) == 2
+    assert common_prefix([[1, 2], [1, 2, 4]]) == 1
+    assert common_prefix([[1, 2]]) == 1
+    assert common_prefix([[3, 2], [1, 2]]) == 0
 
 
 def test_a_candidate_that_holds_the_image_placeholder(tiny):

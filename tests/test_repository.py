@@ -107,6 +107,16 @@ def test_what_is_harmless_is_not_taken_for_it():
     assert not harmful_in("from transformers import AutoModel\nf(p, trust_remote_code=False)")
 
 
+def test_files_are_written_whole_or_not_at_all():
+    """By `hones_core.atomic`: what is written is its temporary file, which it alone renames."""
+    for path in CODE:
+        if path.relative_to(ROOT).parts[0] in ("hones_core", "workflow_scripts"):
+            written = {
+                name for name, _ in calls_of(path) if name.endswith((".write_text", ".write_bytes"))
+            }
+            assert written <= {"temporary.write_text", "temporary.write_bytes"}, path
+
+
 def test_the_shipped_weights_are_safetensors():
     kinds = {path.suffix for path in (ROOT / "resources").rglob("*") if path.is_file()}
     assert ".safetensors" in kinds

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from hones_core import artifacts
+from hones_core.atomic import write_text
 from hones_core.schemas.heads import BASE_PREDICTIONS
 from hones_core.schemas.toy import TOY_CHECK_PREDICTIONS
 from hones_core.tasks import TASKS
@@ -33,4 +34,4 @@ with step(snakemake):
     )
     description = Path(snakemake.input.description).read_text(encoding="utf-8")
     card = description.replace("{figures}", section)
-    Path(snakemake.output.card).write_text(card, encoding="utf-8")
+    write_text(Path(snakemake.output.card), card)

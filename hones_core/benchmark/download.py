@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hones_core.atomic import write_text, written_atomically
 from hones_core.benchmark.errors import BenchmarkError
 from hones_core.benchmark.file_names import unsafe_name
 
@@ -107,9 +108,7 @@ def _verify(archive: Archive, path: Path) -> None:
             f"the publisher has replaced it, its line in {lock_path}"
         )
     lock[archive.name] = entry
-    partial = lock_path.with_name(LOCK + ".partial")
-    partial.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
-    partial.replace(lock_path)
+    write_text(lock_path, json.dumps(lock, indent=2, sort_keys=True) + "\n")
 
 
 def unpack(path: Path, folder: Path, keep: Iterable[str] = ()) -> None:
@@ -137,8 +136,9 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, pa
     target = folder / member.filename
     if target.exists() and target.stat().st_size == member.file_size:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    with archive.open(member) as source, partial.open("wb") as file:
+    with (
+        written_atomically(target) as temporary,
+        archive.open(member) as source,
+        temporary.open("wb") as file,
+    ):
         shutil.copyfileobj(source, file, BLOCK_BYTES)
-    partial.replace(target)

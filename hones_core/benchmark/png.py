@@ -5,13 +5,14 @@ row above ("Up"), which numpy computes at once, and compressed with zlib's run-l
 about a tenth larger on photographs, and just as lossless.
 """
 
-import os
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from hones_core.atomic import written_atomically
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = ">IIBBBBB"  # width, height, bit depth, colour type, compression, filter, interlace
@@ -20,13 +21,9 @@ _UP = 2
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write an RGB image losslessly; equal pixels give equal bytes.
-
-    Written under a temporary name of this process first: an interrupted job leaves no half image.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(_encode(np.asarray(image)))
-    partial.replace(path)
+    """Write an RGB image losslessly and whole; equal pixels give equal bytes."""
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(_encode(np.asarray(image)))
 
 
 def _encode(pixels: np.ndarray) -> bytes:

@@ -22,6 +22,7 @@ from hones_core.benchmark.images import open_image
 from hones_core.engine import fast, fast_rankings, plain
 from hones_core.engine.at_once import Limits
 from hones_core.engine.interventions import Change, Intervention, applied
+from hones_core.engine.lengths import common_prefix
 from hones_core.engine.memory import Part, run_parts, trace_parts
 from hones_core.engine.overflow import located
 from hones_core.engine.results import Answer, Ranked
@@ -334,15 +335,6 @@ def _split(instances: Sequence[Instance], size: int) -> list[Sequence[Instance]]
         rows = list(group)
         chunks += [rows[start : start + size] for start in range(0, len(rows), size)]
     return chunks
-
-
-def common_prefix(rows: Sequence[list[int]]) -> int:
-    """Length of the longest common prefix, leaving at least one token to every row."""
-    first, last = min(rows), max(rows)  # the lexicographic extremes differ earliest
-    length = 0
-    while length < min(len(first), len(last)) and first[length] == last[length]:
-        length += 1
-    return min(length, min(len(row) for row in rows) - 1)
 
 
 def cut_batch(batch: Batch, spans: Sequence[tuple[int, int, int]]) -> Batch:

@@ -17,11 +17,11 @@ from hones_core.engine.evaluate import (
     Evaluator,
     Outcome,
     Prepared,
-    common_prefix,
     cut_batch,
 )
 from hones_core.engine.fast import Question
 from hones_core.engine.interventions import Intervention
+from hones_core.engine.lengths import common_prefix
 from hones_core.engine.overflow import located
 from hones_core.models.adapter import Batch
 from hones_core.tasks.instances import Instance

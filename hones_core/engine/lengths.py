@@ -54,6 +54,15 @@ def measured(evaluator: Any, instances: Sequence[Instance]) -> Lengths:
     return Lengths(*(max(values) for values in zip(*found, strict=True)))
 
 
+def common_prefix(rows: Sequence[list[int]]) -> int:
+    """Length of the longest common prefix, leaving at least one token to every row."""
+    first, last = min(rows), max(rows)  # the lexicographic extremes differ earliest
+    length = 0
+    while length < min(len(first), len(last)) and first[length] == last[length]:
+        length += 1
+    return min(length, min(len(row) for row in rows) - 1)
+
+
 def _lengths(evaluator: Any, instance: Instance) -> tuple[int, int, int, int, int]:
     adapter = evaluator.adapter
     picture = [open_image(evaluator.image_folder, instance.image)]
@@ -63,12 +72,9 @@ def _lengths(evaluator: Any, instance: Instance) -> tuple[int, int, int, int, in
         return prompt, evaluator.max_new_tokens, target, 0, 0
     texts = [evaluator.text(instance, candidate) for candidate in instance.candidates]
     ids = [adapter.tokenizer(text)["input_ids"] for text in texts]
-    shared = 0
-    while len({tuple(row[: shared + 1]) for row in ids}) == 1 and shared < min(map(len, ids)):
-        shared += 1
     longest = max(range(len(ids)), key=lambda index: len(ids[index]))
     prompt = _prompt_tokens(adapter, picture, texts[longest])
-    return prompt, 1, 1, len(ids), max(1, len(ids[longest]) - shared)
+    return prompt, 1, 1, len(ids), len(ids[longest]) - common_prefix(ids)
 
 
 def _prompt_tokens(adapter: Any, picture: list, text: str) -> int:

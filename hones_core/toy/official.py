@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hones_core.atomic import write_text
 from hones_core.toy.language import (
     Question,
     ask_question,
@@ -125,10 +126,7 @@ def _text_annotation(annotation_id: int, image_id: int, scene: Scene, index: int
 
 
 def _write_json(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def write_official(

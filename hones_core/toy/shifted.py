@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from hones_core.atomic import write_text
 from hones_core.toy.language import ask_question, facts_of
 from hones_core.toy.official import unique_scenes
 from hones_core.toy.scenes import Scene, draw_scene, matplotlib_fonts, scene_rng
@@ -216,8 +217,8 @@ def _write_flickr30k(folder: Path, scenes: list[Scene], rng: np.random.Generator
             }
         )
     _write_json(folder / "dataset_flickr30k.json", {"images": images, "dataset": "flickr30k"})
-    _write_text(folder / "results.csv", _results_csv(images))
-    _write_text(folder / "flickr_annotations_30k.csv", _sentids_csv(images))
+    write_text(folder / "results.csv", _results_csv(images))
+    write_text(folder / "flickr_annotations_30k.csv", _sentids_csv(images))
 
 
 def _results_csv(images: list[dict]) -> str:
@@ -242,10 +243,4 @@ def _sentids_csv(images: list[dict]) -> str:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    _write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from hones_core.atomic import written_atomically
 from hones_core.toy.architecture import Architecture
 from hones_core.toy.model import FAMILIES, WriteSeparation, build_model, save_checkpoint
 from hones_core.toy.objectives import (
@@ -242,9 +243,8 @@ class Trainer:
             for part, values in self._tensors().items()
             for name, value in values.items()
         }
-        temporary = folder / (STATE_FILE + ".tmp")
-        save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
-        temporary.replace(folder / STATE_FILE)
+        with written_atomically(folder / STATE_FILE) as temporary:
+            save_file(tensors, temporary, metadata={"progress": json.dumps(progress)})
 
     def load_state(self, folder: Path) -> None:
         """Go on where a stopped run of the same recipe was."""
