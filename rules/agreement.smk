@@ -15,7 +15,7 @@ rule tabulate_agreement:
     params:
         cfg=section(
             tasks=TASKS,
-            compare_with=dict.fromkeys(MODELS),
+            models=BY_NAME,
             top_ratio=SETTINGS.masking.top_ratio,
         ),
         code=code("tabulate_agreement"),
@@ -76,7 +76,7 @@ rule tabulate_stability:
     params:
         cfg=section(
             tasks=TASKS,
-            compare_with=dict.fromkeys(MODELS),
+            models=BY_NAME,
             top_ratio=SETTINGS.masking.top_ratio,
         ),
         code=code("tabulate_stability"),

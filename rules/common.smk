@@ -70,7 +70,7 @@ SETTINGS = SETTINGS.model_copy(
 RUN = f"results/{SETTINGS.run_name}"
 TASKS = list(SETTINGS.tasks)
 MODELS = [model.name for model in SETTINGS.models]
-BY_NAME = sorted(MODELS)  # the order of the keys of what goes into `params`
+BY_NAME = sorted(MODELS)  # as tables list them, whatever the configuration does
 
 
 # The out-of-distribution sets on which groups are masked.

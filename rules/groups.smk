@@ -157,7 +157,7 @@ if "caption" in TASKS:
         conda:
             "../envs/hones.yaml"
         params:
-            cfg=table_section(),
+            cfg=table_section(compare_with=COMPARE_WITH),
             code=code("tabulate_text_erasure", "caption"),
             env=versions(*TABLE_PACKAGES),
         script:

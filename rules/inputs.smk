@@ -89,7 +89,7 @@ def erased_images(wildcards):
 
 
 def per_task(artifact):
-    """One artifact of every model and task, model by model, as `compare_with` names them."""
+    """One artifact of every model and task, model by model, as `models` of a table lists them."""
     return expand(
         f"{RUN}/{{model}}/{{task}}/{artifact}.parquet", model=BY_NAME, task=TASKS
     )

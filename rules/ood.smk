@@ -221,7 +221,7 @@ if EVERY_OOD_SET[1]:
         params:
             cfg=section(
                 tasks=TASKS,
-                compare_with=dict.fromkeys(MODELS),
+                models=BY_NAME,
                 ood_sets=EVERY_OOD_SET[1],
                 bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
                 seed=SETTINGS.seed,

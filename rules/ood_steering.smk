@@ -78,6 +78,7 @@ rule tabulate_ood_steering:
     params:
         cfg=section(
             ood_sets=STEERED_SETS,
+            models=BY_NAME,
             compare_with=COMPARE_WITH,
         ),
         code=code("tabulate_ood_steering"),

@@ -183,13 +183,14 @@ def token_level_section(wildcards, **more):
 COMPARE_WITH = {model.name: model.compare_with for model in SETTINGS.models}
 
 
-def table_section():
-    """What every table depends on."""
+def table_section(**more):
+    """What every table with intervals depends on."""
     return section(
         tasks=TASKS,
-        compare_with=COMPARE_WITH,
+        models=BY_NAME,
         bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
         seed=SETTINGS.seed,
+        **more,
     )
 
 

@@ -27,7 +27,7 @@ rule tabulate_masking:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=table_section(),
+        cfg=table_section(compare_with=COMPARE_WITH),
         code=code("tabulate_masking"),
         env=versions(*TABLE_PACKAGES),
     script:
@@ -49,7 +49,7 @@ rule tabulate_efficiency:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=section(compare_with=COMPARE_WITH),
+        cfg=section(models=BY_NAME, compare_with=COMPARE_WITH),
         code=code("tabulate_efficiency"),
         env=versions(*TABLE_PACKAGES),
     script:
@@ -72,7 +72,7 @@ rule tabulate_groups:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=table_section(),
+        cfg=table_section(compare_with=COMPARE_WITH),
         code=code("tabulate_groups"),
         env=versions(*TABLE_PACKAGES),
     script:
@@ -104,7 +104,7 @@ rule tabulate_steering:
     conda:
         "../envs/hones.yaml"
     params:
-        cfg=table_section(),
+        cfg=table_section(compare_with=COMPARE_WITH),
         code=code("tabulate_steering"),
         env=versions(*TABLE_PACKAGES),
     script:
@@ -252,7 +252,7 @@ rule tabulate_head_screening:
     params:
         cfg=section(
             tasks=TASKS,
-            compare_with=COMPARE_WITH,
+            models=BY_NAME,
             top_heads={model.name: model.top_heads for model in SETTINGS.models},
             utility=SETTINGS.heads.utility,
             screening=SETTINGS.heads.screening or {},
@@ -325,14 +325,14 @@ rule write_report:
             tasks=TASKS,
             image_folders={task: image_folder(task) for task in TASKS},
             samples=SETTINGS.report.samples,
+            models=BY_NAME,
             # a list keeps the order of the configuration, in which the page shows the models
-            models=[[model.name, model.family] for model in SETTINGS.models],
+            families=[[model.name, model.family] for model in SETTINGS.models],
             settings={
                 model.name: f"{model.path}, revision {model.revision}, {model.dtype}, "
                 f"{model.device}"
                 for model in SETTINGS.models
             },
-            compare_with=COMPARE_WITH,
             seed=SETTINGS.seed,
         ),
         # Snakemake takes no change of what is derived from `output` for a reason to run: the page

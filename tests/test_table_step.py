@@ -18,7 +18,7 @@ def given(paths, **cfg):
 
 
 def test_a_file_of_another_model_is_refused():
-    snakemake = given(["results/run/b/vqa/x.parquet"], compare_with={"a": None})
+    snakemake = given(["results/run/b/vqa/x.parquet"], models=["a"])
     with pytest.raises(ValueError, match=r"b/vqa/x.parquet is taken for that of a, vqa"):
         read_per_task(snakemake, "files", DOMINANT_GROUPS)
     with pytest.raises(ValueError, match="is taken for that of a"):
@@ -48,7 +48,7 @@ def reversed_plan(tmp_path_factory):
     ],
 )
 def test_files_are_listed_in_the_order_of_the_params(reversed_plan, rule, artifact):
-    """Keys of params are sorted; so are the inputs, whatever the order in the configuration."""
+    """The models of params are sorted; so are the inputs, whatever the configuration's order."""
     block = reversed_plan.split(f"rule {rule}:")[1].split("output:")[0]
     folder, name = artifact.rsplit("/", 1)
     places = [
@@ -60,6 +60,6 @@ def test_files_are_listed_in_the_order_of_the_params(reversed_plan, rule, artifa
 
 def test_the_parameter_that_lists_the_folders_can_have_another_name():
     paths = [f"results/run/{model}/ood/{name}/x.parquet" for model in "ab" for name in ("g", "t")]
-    snakemake = given(paths, compare_with={"a": None, "b": None}, ood_sets=["g", "t"])
+    snakemake = given(paths, models=["a", "b"], ood_sets=["g", "t"])
     found = paths_per_task(snakemake, "files", of="ood_sets")
     assert found == dict(zip(product("ab", "gt"), paths, strict=True))

@@ -37,18 +37,17 @@ def read_per_model(snakemake: Any, name: str, schema: Schema) -> dict[str, pd.Da
 def paths_per_task(snakemake: Any, name: str, of: str = "tasks") -> dict[tuple[str, str], str]:
     """{(model, task): path} of the input files `name`, listed model by model.
 
-    `of` is the parameter that lists what each model has one file of. Raises ValueError for a path
+    `of` is the parameter that lists what each of `models` has one file of. ValueError for a path
     that does not lie in the folders of its model and task.
     """
     cfg = snakemake.params.cfg
-    keys = product(cfg["compare_with"], cfg[of])
+    keys = product(cfg["models"], cfg[of])
     return {key: _own(path, *key) for key, path in zip(keys, snakemake.input[name], strict=True)}
 
 
 def paths_per_model(snakemake: Any, name: str) -> dict[str, str]:
     """{model: path} of the input files `name`; raises as `paths_per_task` does."""
-    models = snakemake.params.cfg["compare_with"]
-    paths = zip(models, snakemake.input[name], strict=True)
+    paths = zip(snakemake.params.cfg["models"], snakemake.input[name], strict=True)
     return {model: _own(path, model) for model, path in paths}
 
 
@@ -59,10 +58,9 @@ def _own(path: str, *folders: str) -> str:
 
 
 def common_arguments(snakemake: Any) -> dict[str, Any]:
-    """What every table function takes: the tasks' scores, the paper's model, the bootstrap."""
+    """What every table function with intervals takes: the tasks' scores and the bootstrap."""
     cfg = snakemake.params.cfg
     return {
         "scores": {task: TASKS[task].score for task in cfg["tasks"]},
-        "compare_with": cfg["compare_with"],
         "bootstrap": Bootstrap(resamples=cfg["bootstrap_resamples"], seed=cfg["seed"]),
     }

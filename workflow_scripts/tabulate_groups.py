@@ -19,6 +19,7 @@ with step(snakemake):
         overlap_groups=read_per_model(snakemake, "groups", OVERLAP_GROUPS),
         dominant_groups=read_per_model(snakemake, "dominant", DOMINANT_GROUPS),
         paper=pd.read_csv(snakemake.input.paper),
+        compare_with=snakemake.params.cfg["compare_with"],
         **common_arguments(snakemake),
     )
     stem = Path(snakemake.output[0]).with_suffix("")

@@ -21,6 +21,12 @@ with step(snakemake):
     )
     for name, tabulate, schema, paper in tables:
         paper = pd.concat([pd.read_csv(path) for path in paper])
-        table = tabulate(base, masked, paper=paper, **common_arguments(snakemake))
+        table = tabulate(
+            base,
+            masked,
+            paper=paper,
+            compare_with=snakemake.params.cfg["compare_with"],
+            **common_arguments(snakemake),
+        )
         stem = Path(snakemake.output[name]).with_suffix("")
         write_table(table, schema, stem, provenance(snakemake))

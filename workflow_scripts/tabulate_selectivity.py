@@ -22,7 +22,7 @@ with step(snakemake):
     groups = read_per_model(snakemake, "groups", OVERLAP_GROUPS)
     dominant = read_per_model(snakemake, "dominant", DOMINANT_GROUPS)
     sets = {model: source_sets(groups[model], dominant[model], tasks) for model in groups}
-    matrix, index = selectivity(base, masked, sets, dominant, shared["scores"], shared["bootstrap"])
+    matrix, index = selectivity(base, masked, sets, dominant, **shared)
     splits = artifacts.read(snakemake.input.splits, SPLITS)
     records = artifacts.read(snakemake.input.records, RECORDS)
     test = splits.loc[splits["split"] == "test", "image_id"]
@@ -31,7 +31,7 @@ with step(snakemake):
         pools = artifacts.read(snakemake.input.pools, RETRIEVAL_POOLS).query("split == 'test'")
     tested = records[records["image_id"].isin(test)]
     parts = {task: instance_parts(task, tested, pools) for task in tasks}
-    by_kind = selectivity_by_kind(base, masked, parts, shared["scores"], shared["bootstrap"])
+    by_kind = selectivity_by_kind(base, masked, parts, **shared)
     for table, schema in (
         (matrix, SELECTIVITY),
         (index, SELECTIVITY_INDEX),

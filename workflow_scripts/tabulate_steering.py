@@ -21,14 +21,14 @@ with step(snakemake):
     others = read_per_task(snakemake, "side_effects", SIDE_EFFECT_PREDICTIONS)
     search = read_per_task(snakemake, "search", STEERING_SEARCH)
     shared = common_arguments(snakemake)
-    table = steering(steered, search, paper=pd.read_csv(snakemake.input.paper), **shared)
+    compare_with = snakemake.params.cfg["compare_with"]
+    paper = pd.read_csv(snakemake.input.paper)
+    table = steering(steered, search, paper=paper, compare_with=compare_with, **shared)
     stems = {name: Path(path).with_suffix("") for name, path in snakemake.output.items()}
     write_table(table, STEERING, stems["steering"], provenance(snakemake))
-    pairs = steering_bootstrap(
-        steered, paper=pd.read_csv(snakemake.input.paper_bootstrap), **shared
-    )
+    paper = pd.read_csv(snakemake.input.paper_bootstrap)
+    pairs = steering_bootstrap(steered, paper=paper, compare_with=compare_with, **shared)
     write_plain_table(pairs, STEERING_BOOTSTRAP, stems["pairs"], provenance(snakemake))
-    del shared["compare_with"]
     side_effects = steering_side_effects(steered, others, **shared)
     stem = stems["side_effects"]
     write_plain_table(side_effects, STEERING_SIDE_EFFECTS, stem, provenance(snakemake))

@@ -16,10 +16,9 @@ from workflow_scripts.table_step import common_arguments, read_per_task
 
 with step(snakemake):
     shared = common_arguments(snakemake)
-    settings = {name: shared[name] for name in ("scores", "bootstrap")}
-    heads = head_budget(read_per_task(snakemake, "heads", HEAD_BUDGET_PREDICTIONS), **settings)
+    heads = head_budget(read_per_task(snakemake, "heads", HEAD_BUDGET_PREDICTIONS), **shared)
     base = read_per_task(snakemake, "base", BASE_PREDICTIONS)
-    ratios = ratio_drop(base, read_per_task(snakemake, "ratios", RATIO_PREDICTIONS), **settings)
+    ratios = ratio_drop(base, read_per_task(snakemake, "ratios", RATIO_PREDICTIONS), **shared)
     for name, table, schema in (
         ("head_budget", heads, HEAD_BUDGET),
         ("ratio_drop", ratios, RATIO_DROP),

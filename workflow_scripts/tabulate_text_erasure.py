@@ -26,7 +26,7 @@ with step(snakemake):
         tasks=snakemake.params.cfg["tasks"],
         score=shared["scores"]["caption"],
         paper=pd.read_csv(snakemake.input.paper),
-        compare_with=shared["compare_with"],
+        compare_with=snakemake.params.cfg["compare_with"],
         bootstrap=shared["bootstrap"],
     )
     stem = Path(snakemake.output[0]).with_suffix("")

@@ -25,7 +25,7 @@ with step(snakemake):
     cfg, inputs = snakemake.params.cfg, snakemake.input
     tables = Path(inputs.tables[0]).parent
     run = tables.parent
-    families = dict(cfg["models"])
+    families = dict(cfg["families"])
     masked = paths_per_task(snakemake, "masked")
     steered = paths_per_task(snakemake, "steered")
     rankings = read_per_task(snakemake, "rankings", NEURON_RANKING, where=HONES_ORDER)
