@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 
@@ -30,12 +31,13 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; it takes `path`'s place if nothing went wrong.
 
     Each process has one of its own: a job that outlived its Snakemake and the one that was started
-    in its place never write into the same. What killed processes left is removed at the end.
+    in its place never write into the same. What killed processes left in the folder is removed by
+    the first write of a process there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = f".{path.name}.{platform.node()}."
-    temporary = path.with_name(f"{start}{os.getpid()}.tmp")
+    _remove_leftovers(path.parent.resolve())
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         temporary.touch()
         yield temporary
@@ -43,13 +45,16 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _remove_leftovers(path.parent, start)
 
 
-def _remove_leftovers(folder: Path, start: str) -> None:
-    """Remove the temporary files of one name whose processes, of this machine, have ended."""
-    for other in folder.glob(f"{glob.escape(start)}*.tmp"):
-        process = other.name.removeprefix(start).removesuffix(".tmp")
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files whose processes, of this machine, have ended; once in a process.
+
+    Listing a folder of many thousand images before each of them would take longer than they do.
+    """
+    for other in folder.glob(f".*.{glob.escape(platform.node())}.*.tmp"):
+        process = other.suffixes[-2].removeprefix(".")
         if process.isdigit() and not _runs(int(process)):
             other.unlink(missing_ok=True)
 
