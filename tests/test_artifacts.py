@@ -1,5 +1,7 @@
 """Artifacts: declared, checked, atomic, byte-deterministic."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -174,3 +176,19 @@ def test_every_schema_says_what_it_holds():
         assert set(schema.key) <= set(schema.names)
         assert all(column.meaning for column in schema.columns), schema.name
         assert all(column.type in artifacts.TYPES for column in schema.columns), schema.name
+
+
+@pytest.mark.parametrize(
+    ("names", "elsewhere"),
+    [
+        ("ood_(items|inst|ret|pred|group_p|steered)", "COCO|task/image|or test$"),
+        ("head_budget$|ratio_drop", "test|avg"),
+        ("ranker_agreement|stability", "avg"),
+    ],
+    ids=["other data sets", "sweeps", "agreement"],
+)
+def test_columns_taken_from_another_schema_hold_for_its_own_data(names, elsewhere):
+    schemas = [schema for schema in all_schemas() if re.match(names, schema.name)]
+    said = [(schema.name, column) for schema in schemas for column in schema.columns]
+    assert len(schemas) >= 2
+    assert [found for found in said if re.search(elsewhere, found[1].meaning)] == []

@@ -1,7 +1,8 @@
 """Artifacts of the agreement of rankers."""
 
 from hones_core.artifacts import Column, Schema
-from hones_core.schemas.table_columns import MODEL, TASK
+from hones_core.schemas.benchmark import TASK
+from hones_core.schemas.table_columns import MODEL
 
 RANKER_AGREEMENT = Schema(
     name="ranker_agreement",

@@ -3,18 +3,26 @@
 from dataclasses import replace
 
 from hones_core.artifacts import Column, Schema
-from hones_core.schemas.benchmark import (
-    CAPTION_EMBEDDINGS,
-    INSTANCE_ID,
-    INSTANCES,
-    RETRIEVAL_POOLS,
-)
+from hones_core.schemas.benchmark import CAPTION_EMBEDDINGS, INSTANCES, RETRIEVAL_POOLS
 from hones_core.schemas.benchmark_tables import RETRIEVAL_FALSE_NEGATIVES
 from hones_core.schemas.heads import CLOSE_CALL, LAYER, PREDICTION, STATISTICS, UTILITY
 from hones_core.schemas.neurons import NEURON
 
 _ITEM = Column("item_id", "string", "", "question id, or for Flickr30k the image file")
 _OOD_SET = Column("ood_set", "string", "", "gqa, textvqa, flickr30k_caption or flickr30k_retrieval")
+_INSTANCE_ID = Column("instance_id", "string", "", "set/item id, such as gqa/<question id>")
+_IMAGE_ID = Column("image_id", "int64", "", "place of the image among the file's, ordered by name")
+_IMAGE = Column("image", "string", "", "image file, relative to the data set's folder")
+_QUESTION = Column("question", "string", "", "question, or empty")
+_REFERENCES = "ten answers (GQA: ten times its one) or captions"
+_SPLIT = Column("split", "string", "", "ood, in the place of discovery, development and test")
+
+
+def _columns(columns: tuple[Column, ...], *own: Column) -> tuple[Column, ...]:
+    """`columns`, those of the same name as one of `own` in its words."""
+    said = {column.name: column for column in own}
+    return tuple(said.get(column.name, column) for column in columns)
+
 
 OOD_ITEMS = Schema(
     name="ood_items",
@@ -24,12 +32,10 @@ OOD_ITEMS = Schema(
     key=("item_id",),
     columns=(
         _ITEM,
-        Column("image_id", "int64", "", "place of the image among the file's, ordered by name"),
-        Column("image", "string", "", "image file, relative to the data set's folder"),
-        Column("question", "string", "", "question, or empty"),
-        Column(
-            "references", "list<string>", "", "ten answers (GQA: ten times its one) or captions"
-        ),
+        _IMAGE_ID,
+        _IMAGE,
+        _QUESTION,
+        Column("references", "list<string>", "", _REFERENCES),
         Column("chosen", "bool", "", "whether it is among the number of items asked for"),
     ),
 )
@@ -59,6 +65,7 @@ OOD_RETRIEVAL_POOLS = replace(
     name="ood_retrieval_pools",
     rule="mine_ood_pools",
     meaning="Candidates of each Flickr30k query: its positive caption and the hardest negatives.",
+    columns=_columns(RETRIEVAL_POOLS.columns, _IMAGE_ID, _SPLIT),
 )
 
 OOD_FALSE_NEGATIVES = replace(
@@ -73,7 +80,19 @@ OOD_INSTANCES = replace(
     name="ood_instances",
     rule="build_ood_instances",
     meaning="The instances of one out-of-distribution set, independent of any model.",
-    columns=(_OOD_SET, *INSTANCES.columns),
+    columns=(
+        _OOD_SET,
+        *_columns(
+            INSTANCES.columns,
+            _INSTANCE_ID,
+            Column("task", "string", "", "vqa, caption or retrieval: whose prompt and metric"),
+            _SPLIT,
+            _IMAGE_ID,
+            _IMAGE,
+            _QUESTION,
+            Column("references", "list<string>", "", f"{_REFERENCES}; retrieval: none"),
+        ),
+    ),
 )
 
 OOD_SPLITS = Schema(
@@ -86,7 +105,7 @@ OOD_SPLITS = Schema(
     columns=(
         _OOD_SET,
         Column("repeat", "int64", "", "number of the division, from 0"),
-        Column("instance_id", "string", "", "instance of the set"),
+        _INSTANCE_ID,
         Column("part", "string", "", "tuning or test"),
     ),
 )
@@ -99,7 +118,7 @@ OOD_PREDICTIONS = Schema(
     key=("instance_id",),
     columns=(
         _OOD_SET,
-        INSTANCE_ID,
+        _INSTANCE_ID,
         PREDICTION,
         UTILITY,
         Column("anls", "float64", "", "ANLS beside VQA accuracy; NaN but for textvqa", nan=True),
@@ -120,7 +139,7 @@ OOD_GROUP_PREDICTIONS = Schema(
         Column("group", "string", "", "overlap group; empty: the unchanged model"),
         Column("trial", "int64", "", "-1: the group itself; from 0: random sets of the same size"),
         Column("n_neurons", "int64", "", "number of masked neurons"),
-        INSTANCE_ID,
+        _INSTANCE_ID,
         PREDICTION,
         UTILITY,
         STATISTICS,
@@ -161,7 +180,7 @@ OOD_STEERED_PREDICTIONS = Schema(
         Column(
             "repeat", "int64", "", "division whose scored part it is; -1: the whole set, not tuned"
         ),
-        INSTANCE_ID,
+        _INSTANCE_ID,
         PREDICTION,
         UTILITY,
         STATISTICS,

@@ -125,7 +125,7 @@ OOD_GROUP_DROP = Schema(
         GROUP,
         Column("group_kind", "string", "", "specific, pair, triple or general"),
         N_NEURONS,
-        N_INSTANCES,
+        Column("n_instances", "int64", "", "instances of the set"),
         Column("base_score", "float64", "", "score of the unchanged model"),
         *drop_columns(),
         *_BESIDE_RANDOM,

@@ -1,21 +1,15 @@
 """Artifacts of the sweeps: how many heads, and how many neurons, are silenced."""
 
 from hones_core.artifacts import Column, Schema
-from hones_core.schemas.benchmark import INSTANCE_ID
+from hones_core.schemas.benchmark import INSTANCE_ID, TASK
 from hones_core.schemas.heads import CLOSE_CALL, PREDICTION, STATISTICS, UTILITY
 from hones_core.schemas.masking import N_NEURONS
-from hones_core.schemas.table_columns import (
-    LEVEL,
-    MODEL,
-    N_INSTANCES,
-    N_RESAMPLES,
-    TASK,
-    drop_columns,
-)
+from hones_core.schemas.table_columns import LEVEL, MODEL, N_RESAMPLES, drop_columns
 
 NO_HEADS = 0  # n_heads of the unchanged model
 N_HEADS = Column("n_heads", "int64", "", "heads mean-replaced together, the best first; 0: none")
 _RATIO = Column("ratio", "float64", "", "share of all neurons that is masked")
+_N_INSTANCES = Column("n_instances", "int64", "", "development instances")
 
 HEAD_BUDGET_PREDICTIONS = Schema(
     name="head_budget_predictions",
@@ -55,7 +49,7 @@ HEAD_BUDGET = Schema(
         MODEL,
         TASK,
         N_HEADS,
-        N_INSTANCES,
+        _N_INSTANCES,
         *drop_columns(),
         Column("elbow", "bool", "", "farthest above the line from the first point to the largest"),
         LEVEL,
@@ -75,7 +69,7 @@ RATIO_DROP = Schema(
         Column("ranker", "string", "", "hones or random"),
         _RATIO,
         N_NEURONS,
-        N_INSTANCES,
+        _N_INSTANCES,
         *drop_columns(),
         LEVEL,
         N_RESAMPLES,

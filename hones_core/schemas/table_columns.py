@@ -9,7 +9,7 @@ N_INSTANCES = Column("n_instances", "int64", "", "test instances; for avg the ta
 N_NEURONS = Column("n_neurons", "int64", "", "masked neurons; for avg the largest of the tasks'")
 N_SEEDS = Column("n_seeds", "int64", "", "seeds of a random ranker, else 1")
 LEVEL = Column("level", "float64", "", "level of the intervals")
-N_RESAMPLES = Column("n_resamples", "int64", "", "bootstrap resamples of the test instances")
+N_RESAMPLES = Column("n_resamples", "int64", "", "bootstrap resamples of the instances")
 PAPER_MODEL = Column("paper_model", "string", "", "the paper's model compared with; empty if none")
 
 UNDEFINED = "NaN if the base scores 0"
