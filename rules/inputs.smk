@@ -59,6 +59,11 @@ def instances(wildcards):
     return f"{RUN}/benchmark/instances/{wildcards.task}.parquet"
 
 
+def vqa_instances(wildcards):
+    """The instances with VQA's answers, which its second score compares with."""
+    return [f"{RUN}/benchmark/instances/vqa.parquet"] if "vqa" in TASKS else []
+
+
 def instance_sources(wildcards):
     """What only this task's instances are made of."""
     if wildcards.task == "ocr":

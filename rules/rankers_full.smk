@@ -40,6 +40,7 @@ use rule tabulate_masking as tabulate_masking_full with:
     input:
         base=per_task("base_predictions"),
         masked=full_or_only("masked_predictions"),
+        vqa=vqa_instances,
         paper_drop=[
             f"{PAPER}/masking_relative_drop_percent.csv",
             f"{PAPER}/masking_vqa_other_rankers.csv",

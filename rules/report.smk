@@ -5,6 +5,7 @@ rule tabulate_masking:
     input:
         base=per_task("base_predictions"),
         masked=per_task("masked_predictions"),
+        vqa=vqa_instances,
         paper_drop=[
             f"{PAPER}/masking_relative_drop_percent.csv",
             f"{PAPER}/masking_vqa_other_rankers.csv",

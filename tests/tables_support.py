@@ -14,6 +14,10 @@ MODELS = ("llava", "qwen")
 COMPARE = {"llava": "llava-1.5-7b", "qwen": None}
 BOOTSTRAP = Bootstrap(resamples=200, seed=1)
 N = 60
+AGREED = range(0, N, 3)  # places of the instances of vqa whose ten answers agree
+ANSWERS = {
+    f"vqa/{place}": ["yes"] * 9 + ["yes" if place in AGREED else "red"] for place in range(N)
+}
 GROUPS = ["+".join(g) for size in range(1, 5) for g in combinations(TASKS, size)]
 EMPTY = "ocr+retrieval"
 
@@ -36,13 +40,14 @@ def paper(name):
 
 
 def predictions(generator, task, quality, instances=range(N), **columns):
-    """Rows of one system: right with probability `quality`."""
+    """Rows of one system: right with probability `quality`, and then it says Yes."""
     rows = []
     for instance in instances:
         right = float(generator.random() < quality)
         length = float(generator.integers(5, 12))
         statistics = np.array([right * length, length] if task == "caption" else [right])
-        rows.append({**columns, "instance_id": f"{task}/{instance}", "statistics": statistics})
+        said = {"prediction": "Yes" if right else "No", "statistics": statistics}
+        rows.append({**columns, "instance_id": f"{task}/{instance}", **said})
     return pd.DataFrame(rows)
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from tables_support import (
+    AGREED,
+    ANSWERS,
     BOOTSTRAP,
     COMPARE,
     SCORES,
@@ -128,13 +130,39 @@ def test_paper_names_are_checked(base, masked):
 
 def test_masking_score(base, masked):
     figures = paper("masking_absolute_score")
-    found = masking_score(base, masked, SCORES, figures, COMPARE, BOOTSTRAP)
+    found = masking_score(base, masked, SCORES, figures, COMPARE, BOOTSTRAP, ANSWERS)
     of_base = row_of(found, model="llava", ranker="base", task="vqa")
     test = base["llava", "vqa"].query("split == 'test'")
     assert of_base["score"] == pytest.approx(score_of(test, "vqa"))
     assert (of_base["n_neurons"], of_base["paper_score"]) == (0, 0.652)
     assert row_of(found, model="llava", ranker="base", task="avg")["paper_score"] == 0.5723
     assert row_of(found, model="llava", ranker="hones", task="retrieval")["paper_score"] == 0.8635
+
+
+def test_the_second_score_of_vqa_stands_beside_the_first(base, masked):
+    """Where all answers agree, the evaluator of March 2021 has "Yes" miss "yes"."""
+    found = masking_score(base, masked, SCORES, None, COMPARE, BOOTSTRAP, ANSWERS)
+    found_of = found.query("model == 'qwen'").set_index(["ranker", "task"])["score_2021"]
+    agreed = {f"vqa/{place}" for place in AGREED}
+
+    def by_hand(rows):
+        assert len(rows) == N
+        right = (rows["prediction"] == "Yes") & ~rows["instance_id"].isin(agreed)
+        return right.mean()
+
+    rows = masked["qwen", "vqa"]
+    seeds = [by_hand(own) for _, own in rows.query("ranker == 'random'").groupby("seed")]
+    assert found_of["random", "vqa"] == pytest.approx(np.mean(seeds))
+    assert found_of["base", "vqa"] == pytest.approx(
+        by_hand(base["qwen", "vqa"].query("split == 'test'"))
+    )
+    assert found_of.drop("vqa", level="task").isna().all()
+    text = to_markdown(found, "masking_score")
+    assert f"| base | {found_of['base', 'vqa']:.3f} |" in text.split("March-2021")[2]
+    without = {place: frame for place, frame in masked.items() if place[1] != "vqa"}
+    table = masking_score(base, without, SCORES, None, COMPARE, BOOTSTRAP, {})
+    assert table["score_2021"].isna().all()
+    assert "March" not in to_markdown(table, "masking_score")
 
 
 def test_other_instances_are_refused(base, masked):

@@ -50,7 +50,7 @@ MASKING_DROP = Schema(
 
 MASKING_SCORE = Schema(
     name="masking_score",
-    version=1,
+    version=2,
     rule="tabulate_masking",
     meaning="Score on test of the unchanged model and with neurons masked (paper's Table 7).",
     key=("model", "ranker", "task"),
@@ -63,6 +63,14 @@ MASKING_SCORE = Schema(
         N_SEEDS,
         *estimate_columns("score", "", "the task's score in [0, 1]; mean over seeds", p=False),
         *spread_columns("seed", "", "the seeds' scores (sd is NaN with one seed)"),
+        Column(
+            "score_2021",
+            "float64",
+            "",
+            "VQA accuracy as the evaluator's March-2021 revision has it; mean over seeds; NaN but "
+            "for vqa",
+            nan=True,
+        ),
         PAPER_MODEL,
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         LEVEL,

@@ -1,6 +1,6 @@
 """Masking each ranker's top neurons: drops (paper's Tables 1 and 2), scores (Table 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -34,6 +34,7 @@ from hones_core.tables.common import (
     table_frame,
     tasks_of,
 )
+from hones_core.tasks.vqa import vqa_accuracy_2021
 
 RANKER_ORDER = (
     "base",
@@ -109,19 +110,23 @@ def masking_score(
     paper: pd.DataFrame | None,
     compare_with: Mapping[str, str | None],
     bootstrap: Bootstrap,
+    answers: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
     """Absolute scores in [0, 1], in the columns of schemas.tables.MASKING_SCORE.
 
-    Inputs as for `masking_drop`; `paper` is masking_absolute_score.csv. The base is the ranker
-    `base`, with no neuron masked.
+    Inputs as for `masking_drop`; `paper` is masking_absolute_score.csv; `answers` are those of each
+    instance of vqa, by its id. The base is the ranker `base`, with no neuron masked. Raises
+    KeyError for a prediction of vqa without answers.
     """
     figures = PaperFigures(paper, "strategy", "score", compare_with)
     rows = []
     for model in models_of(masked):
         runs = _with_average(_scores(base, masked, scores, model, bootstrap))
+        of_2021 = _scores_2021(base, masked, answers, model)
         for (ranker, task), run in _in_order(runs):
             row = _row(model, ranker, task, run)
             row |= columns_of("score", summarize(run.mean, bootstrap.level), p=False)
+            row |= {"score_2021": of_2021.get((ranker, task), float("nan"))}
             row |= {"paper_model": figures.model(model)}
             rows.append(row | {"paper_score": _figure(figures, model, ranker, task, runs)})
     return table_frame(rows, MASKING_SCORE, bootstrap)
@@ -148,6 +153,22 @@ def _scores(
                 budget = single(neurons, f"{what}: n_neurons of {ranker}")
             runs[ranker, task] = Run(seeds, budget, len(first))
     return runs
+
+
+def _scores_2021(
+    base: Frames, masked: Frames, answers: Mapping[str, Sequence[str]], model: str
+) -> dict[tuple[str, str], float]:
+    """VQA's second score (METHOD 3) of the base and of each ranker: (ranker, "vqa") -> mean."""
+    if (model, "vqa") not in masked:
+        return {}
+    rows = masked[model, "vqa"]
+    unmasked = same_instances(base[model, "vqa"], rows).assign(ranker="base", seed=0)
+    rows = pd.concat([unmasked, rows], ignore_index=True)
+    texts = zip(rows["prediction"], rows["instance_id"], strict=True)
+    accuracy = [vqa_accuracy_2021(text, answers[instance]) for text, instance in texts]
+    by_seed = rows.assign(accuracy=accuracy).groupby(["ranker", "seed"])["accuracy"].mean()
+    means = by_seed.groupby("ranker").mean()
+    return {(ranker, "vqa"): float(mean) for ranker, mean in means.items()}
 
 
 def _drops(

@@ -77,9 +77,9 @@ def _caption(frame: pd.DataFrame, kind: str) -> str:
 
 
 def _wide(rows: pd.DataFrame, name: str, cell: Callable[[pd.Series], str]) -> str:
-    """One Markdown table: a line for each value of `name`, a column for each task."""
-    tasks = ordered_tasks(rows["task"].unique())
+    """One Markdown table: a line for each value of `name`, a column for each task with a cell."""
     cells = {(row[name], row["task"]): cell(row) for _, row in rows.iterrows()}
+    tasks = ordered_tasks(task for (_, task), text in cells.items() if text)
     labels = rows[name].unique()
     if name == "group":
         labels = ordered(labels, sorted(labels, key=lambda group: group.count("+")))
@@ -127,6 +127,10 @@ def _excess_cell(row: pd.Series) -> str:
     return "" if np.isnan(row["excess"]) else _with_interval(row, "excess", 1)
 
 
+def _cell_2021(row: pd.Series) -> str:
+    return "" if np.isnan(row["score_2021"]) else _number(row["score_2021"], 3)
+
+
 def _gain_cell(row: pd.Series) -> str:
     if row["method"] == "base":
         return ""
@@ -152,6 +156,9 @@ _CELLS = {
 _MORE = {
     "masking_drop": [
         ("Drop beyond the random ranker, in percentage points:", "excess", _excess_cell)
+    ],
+    "masking_score": [
+        ("VQA accuracy as the evaluator's March-2021 revision has it:", "score_2021", _cell_2021)
     ],
     "group_drop": [("Drop beyond the random sets, in percentage points:", "excess", _excess_cell)],
     "steering": [

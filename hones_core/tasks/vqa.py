@@ -61,7 +61,8 @@ def vqa_accuracy_2021(prediction: str, answers: Sequence[str]) -> float:
     """VQAv2 accuracy in [0, 1] as the evaluator's March-2021 revision computes it.
 
     It compares the bare strings when all answers agree, so that "Yes" misses ten times "yes".
-    Reported beside `vqa_accuracy`, never as the utility. ValueError if there are no answers.
+    The table masking_score reports it beside `vqa_accuracy`; it is never the utility. ValueError if
+    there are no answers.
     """
     common.require_references(answers)
     if len({_flatten(answer) for answer in answers}) > 1:
