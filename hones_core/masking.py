@@ -41,3 +41,15 @@ def predict_masked(
         for label in alike[named[first]]
     ]
     return pd.DataFrame(rows, columns=[*label_columns, "n_neurons", *PREDICTION_COLUMNS])
+
+
+def with_nonzero_scores(predictions: pd.DataFrame, ranking: pd.DataFrame) -> pd.DataFrame:
+    """`predictions` by ranker and seed with the column `n_nonzero` of MASKED_PREDICTIONS.
+
+    `ranking` is NEURON_RANKING; of each order the neurons are counted whose score is not 0. Where
+    they are fewer than are masked, the tie-breaker chose the others (METHOD 5).
+    """
+    nonzero = (ranking["score"] != 0).groupby([ranking["ranker"], ranking["seed"]]).sum()
+    counts = {order: int(count) for order, count in nonzero.items()}
+    orders = zip(predictions["ranker"], predictions["seed"], strict=True)
+    return predictions.assign(n_nonzero=[counts[order] for order in orders])

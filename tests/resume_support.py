@@ -35,7 +35,7 @@ def neurons(evaluator, instances, parts):
 
 def masking(evaluator, instances, parts):
     frame = predict_masked(evaluator, instances, SETS, ("ranker", "seed"), parts)
-    return frame, MASKED_PREDICTIONS
+    return frame.assign(n_nonzero=48), MASKED_PREDICTIONS
 
 
 JOBS = {"heads": heads, "neurons": neurons, "masking": masking}

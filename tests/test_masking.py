@@ -12,7 +12,7 @@ from transformers import LlavaForConditionalGeneration
 from hones_core import artifacts
 from hones_core.dominant_groups import select_dominant_groups, split_score
 from hones_core.engine.interventions import ZeroNeurons, applied
-from hones_core.masking import predict_masked
+from hones_core.masking import predict_masked, with_nonzero_scores
 from hones_core.predictions import predict_base
 from hones_core.schemas.heads import BASE_PREDICTIONS
 from hones_core.schemas.masking import DOMINANT_GROUPS, GROUP_PREDICTIONS, MASKED_PREDICTIONS
@@ -61,6 +61,12 @@ def test_counts_in_are_counts_out(tiny, tmp_path, task):
     evaluator = tiny.evaluator(task, 2)
     sets = {("a", 0): NEURONS, ("b", 0): frozenset([(0, 4)]), ("b", 1): frozenset()}
     frame = predict_masked(evaluator, instances, sets, LABELS)
+    ranking = pd.DataFrame(
+        [("a", 0, 0.5), ("a", 0, 0.0), ("a", 0, -0.1), ("b", 0, 0.0), ("b", 1, 1.0)],
+        columns=["ranker", "seed", "score"],
+    )
+    frame = with_nonzero_scores(frame, ranking)
+    assert frame.groupby("ranker")["n_nonzero"].unique().map(list).to_dict() == {"a": [2], "b": [0]}
     artifacts.write(tmp_path / "masked.parquet", frame, MASKED_PREDICTIONS, {})
     assert Counter(zip(frame["ranker"], frame["seed"], strict=True)) == {("a", 0): 5, ("b", 0): 5}
     for (ranker, seed), rows in frame.groupby(["ranker", "seed"]):
@@ -90,6 +96,9 @@ def test_nothing_to_mask_gives_an_empty_artifact(tiny, tmp_path, sets, schema, l
     frame = predict_masked(tiny.evaluator("vqa"), instances, sets, labels)
     if "split" in schema.names:  # as the rule's script adds it
         frame["split"] = frame["instance_id"].map({item.instance_id: "test" for item in instances})
+    if "n_nonzero" in schema.names:
+        ranking = pd.DataFrame({"ranker": ["a"], "seed": [0], "score": [0.5]})
+        frame = with_nonzero_scores(frame, ranking)
     artifacts.write(tmp_path / "empty.parquet", frame, schema, {})
     assert artifacts.read(tmp_path / "empty.parquet", schema).columns.tolist() == schema.names
 

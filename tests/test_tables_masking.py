@@ -186,6 +186,19 @@ def test_budgets_that_differ_are_refused(base, masked):
         masking_drop(base, {place: rows}, SCORES, None, {}, BOOTSTRAP)
 
 
+def test_fewer_scores_than_masked_neurons_are_told(base, masked):
+    """The tie-break chose six of the 15 neurons of HONES on OCR: METHOD 5's count says so."""
+    few = masked["qwen", "ocr"].copy()
+    few.loc[few["ranker"] == "hones", "n_nonzero"] = 9
+    found = masking_drop(base, masked | {("qwen", "ocr"): few}, SCORES, None, {}, BOOTSTRAP)
+    counts = found.set_index(["model", "ranker", "task"])["n_nonzero"]
+    assert [counts["qwen", "hones", task] for task in (*TASKS, "avg")] == [40, 9, 40, 40, 9]
+    assert counts["qwen", "random", "vqa"] == 40  # the fewest of the seeds 0, 1 and 2
+    llava, qwen = to_markdown(found, "masking_drop").split("\n## ")[1:]
+    assert "| hones (15 neurons, only 9 with a score other than 0) |" in qwen
+    assert "| hones (15 neurons) |" in llava and "only" not in llava
+
+
 def test_base_that_scores_nothing_gives_undefined_drops(masked):
     place = ("llava", "vqa")
     nothing = predictions(np.random.default_rng(2), "vqa", 0.0, split="test")

@@ -1,7 +1,7 @@
 """Test predictions with each ranker's top neurons silenced."""
 
 from hones_core import artifacts
-from hones_core.masking import predict_masked
+from hones_core.masking import predict_masked, with_nonzero_scores
 from hones_core.neuron_sets import top_set
 from hones_core.schemas.masking import MASKED_PREDICTIONS
 from hones_core.schemas.neurons import NEURON_RANKING
@@ -25,4 +25,5 @@ with step(snakemake):
             evaluator = open_evaluator(job)
             instances, made_by = own_share(job, evaluator, instances)
             predictions = predict_masked(evaluator, instances, sets, ("ranker", "seed"), parts)
+            predictions = with_nonzero_scores(predictions, ranking)
             artifacts.write(job.output[0], predictions, MASKED_PREDICTIONS, made_by)

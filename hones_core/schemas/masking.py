@@ -9,7 +9,7 @@ N_NEURONS = Column("n_neurons", "int64", "", "number of masked neurons")
 
 MASKED_PREDICTIONS = Schema(
     name="masked_predictions",
-    version=2,
+    version=3,
     rule="predict_masked",
     meaning="Predictions on test with the top neurons of each ranker set to zero.",
     key=("ranker", "seed", "instance_id"),
@@ -17,6 +17,7 @@ MASKED_PREDICTIONS = Schema(
         Column("ranker", "string", "", "ranker whose top neurons are masked"),
         Column("seed", "int64", "", "seed of a random ranker, else 0"),
         N_NEURONS,
+        Column("n_nonzero", "int64", "", "neurons of the ranker's order whose score is not 0"),
         INSTANCE_ID,
         PREDICTION,
         UTILITY,

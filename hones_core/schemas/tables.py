@@ -22,7 +22,7 @@ _SHOWN = Column("shown", "bool", "", "whether the interval of the excess is abov
 
 MASKING_DROP = Schema(
     name="masking_drop",
-    version=1,
+    version=2,
     rule="tabulate_masking",
     meaning="Relative drop on test with each ranker's top neurons masked (paper's Table 1).",
     key=("model", "ranker", "task"),
@@ -32,6 +32,13 @@ MASKING_DROP = Schema(
         TASK,
         N_INSTANCES,
         N_NEURONS,
+        Column(
+            "n_nonzero",
+            "int64",
+            "",
+            "neurons whose score is not 0, the fewest of the seeds' and for avg of the tasks'; of "
+            "hones with fewer than n_neurons, the tie-break |E[c]| chose the others",
+        ),
         N_SEEDS,
         *_DROP,
         *spread_columns("seed", "percent", "the seeds' drops (sd is NaN with one seed)"),

@@ -1,7 +1,7 @@
 """Masking each ranker's top neurons: drops (paper's Tables 1 and 2), scores (Table 7)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -57,10 +57,14 @@ NAN_ESTIMATE = Estimate(*[float("nan")] * 6)
 
 @dataclass(frozen=True)
 class Run:
-    """One ranker on one task, or on the average over tasks: a quantity for each seed."""
+    """One ranker on one task, or on the average over tasks: a quantity for each seed.
+
+    n_nonzero: neurons whose score is not 0, the fewest of any seed and task.
+    """
 
     seeds: dict[int, Sampled]
     n_neurons: int
+    n_nonzero: int
     n_instances: int
 
     @property
@@ -95,7 +99,7 @@ def masking_drop(
             if ranker != control and (control, task) in runs:
                 beyond = combine(difference, runs[control, task].mean, drop)
                 excess = summarize(beyond, bootstrap.level)
-            row = _row(model, ranker, task, run)
+            row = _row(model, ranker, task, run) | {"n_nonzero": run.n_nonzero}
             row |= columns_of("drop", summarize(drop, bootstrap.level))
             row |= columns_of("excess", excess) | {"shown": excess.low > 0}
             row |= {"paper_model": figures.model(model)}
@@ -147,11 +151,12 @@ def _scores(
         sampled = paired_scores(systems, scores[task], bootstrap, what)
         for ranker in dict.fromkeys(name for name, _ in systems):
             seeds = {int(seed): value for (name, seed), value in sampled.items() if name == ranker}
-            budget = 0
+            budget = nonzero = 0
             if ranker != "base":
-                neurons = frame.loc[frame["ranker"] == ranker, "n_neurons"]
-                budget = single(neurons, f"{what}: n_neurons of {ranker}")
-            runs[ranker, task] = Run(seeds, budget, len(first))
+                own = frame[frame["ranker"] == ranker]
+                budget = single(own["n_neurons"], f"{what}: n_neurons of {ranker}")
+                nonzero = int(own["n_nonzero"].min())
+            runs[ranker, task] = Run(seeds, budget, nonzero, len(first))
     return runs
 
 
@@ -183,7 +188,7 @@ def _drops(
             seeds = {
                 seed: combine(relative_drop, unmasked, score) for seed, score in run.seeds.items()
             }
-            drops[ranker, task] = Run(seeds, run.n_neurons, run.n_instances)
+            drops[ranker, task] = replace(run, seeds=seeds)
     return drops
 
 
@@ -202,8 +207,12 @@ def _with_average(runs: dict[tuple[str, str], Run]) -> dict[tuple[str, str], Run
             seeds = {seed: mean_of([part.seeds[seed] for part in parts]) for seed in parts[0].seeds}
         else:
             seeds = {0: mean_of([part.mean for part in parts])}
-        neurons = max(part.n_neurons for part in parts)
-        averaged[ranker, AVERAGE] = Run(seeds, neurons, sum(part.n_instances for part in parts))
+        averaged[ranker, AVERAGE] = Run(
+            seeds,
+            max(part.n_neurons for part in parts),
+            min(part.n_nonzero for part in parts),
+            sum(part.n_instances for part in parts),
+        )
     return averaged
 
 

@@ -95,7 +95,12 @@ def _wide(rows: pd.DataFrame, name: str, cell: Callable[[pd.Series], str]) -> st
 def _label(rows: pd.DataFrame, name: str, label: str) -> str:
     if "n_neurons" not in rows or label == "base":
         return label
-    return f"{label} ({int(rows.loc[rows[name] == label, 'n_neurons'].max()):,} neurons)"
+    own = rows[rows[name] == label]
+    masked = int(own["n_neurons"].max())
+    unscored = ""
+    if "n_nonzero" in rows and own["n_nonzero"].min() < masked:
+        unscored = f", only {int(own['n_nonzero'].min()):,} with a score other than 0"
+    return f"{label} ({masked:,} neurons{unscored})"
 
 
 def _drop_cell(row: pd.Series) -> str:
