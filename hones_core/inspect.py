@@ -85,7 +85,7 @@ def _counts(frame: pd.DataFrame, schema: artifacts.Schema) -> str:
 
 def _provenance(made_by: dict, code: bool) -> str:
     lines = ["Made by:"]
-    for name in ("rule", "wildcards", "config", "versions"):
+    for name in ("rule", "wildcards", "config", "generation", "versions"):
         if made_by.get(name):
             value = made_by[name]
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -102,6 +102,7 @@ def test_artifacts_carry_their_provenance_but_no_place_or_time(run, results):
     assert made["rule"] == "predict_base"
     assert made["wildcards"] == {"model": "llava", "task": "vqa"}
     assert made["config"]["decoding"] == {"max_new_tokens": 24}
+    assert made["generation"]["repetition_penalty"] == 1.0
     assert "hones_core/engine/evaluate.py" in made["code"]
     assert set(made["versions"]) == {"torch", "transformers", "tokenizers"}
     assert str(run[0]) not in str(made)

@@ -1,5 +1,6 @@
 """What stops a model step before it works, and the progress that it prints."""
 
+import json
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ from hones_core.benchmark.errors import ImageError
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.progress import progress
 from hones_core.schemas.benchmark import INSTANCES
-from workflow_scripts.model_step import open_evaluator, read_instances
+from workflow_scripts.model_step import made_by, open_evaluator, own_share, read_instances
+from workflow_scripts.task_jobs import Named
 
 pytest_plugins = ["model_fixtures"]
 
@@ -28,14 +30,18 @@ def rule(tiny, tmp_path):
     model = {"path": str(tiny.folder), "family": "llava", "dtype": "float32", "device": "cpu"}
     return SimpleNamespace(
         input=SimpleNamespace(instances=tmp_path / "instances.parquet"),
-        wildcards=SimpleNamespace(task="vqa"),
+        rule="predict_base",
+        wildcards=Named(task="vqa"),
         threads=1,
-        params=SimpleNamespace(
+        params=Named(
             cfg={
                 "image_folder": str(tiny.images),
                 "model": model | {"revision": None, "batch_size": 2},
                 "decoding": {"max_new_tokens": 5},
-            }
+            },
+            code={},
+            env={},
+            shards=1,
         ),
     )
 
@@ -79,6 +85,31 @@ def test_evaluator_of_a_rule(rule):
     outcomes = outcomes_of(evaluator, evaluator.prepare(read_instances(rule, ("test",))))
     assert ids(outcomes) == ["vqa/1", "vqa/3", "vqa/5"]
     assert rule.params.cfg["model"]["batch_size"] == 2  # the provenance keeps it
+
+
+def test_provenance_names_the_generation_config_in_effect(rule, tiny, monkeypatch):
+    """METHOD 2: what `generate` is really given, as JSON has it; nothing where nothing is made."""
+    rule.params.cfg["engine"] = {"path": "plain"}
+    evaluator, instances = open_evaluator(rule), read_instances(rule, ("test",))
+    stock, given = evaluator.adapter.model.generate, []
+
+    def generate(**arguments):
+        given.append(arguments["generation_config"])
+        return stock(**arguments)
+
+    monkeypatch.setattr(evaluator.adapter.model, "generate", generate)
+    evaluator.outcomes(evaluator.prepare(instances))
+    recorded = json.loads(json.dumps(made_by(rule, evaluator)))["generation"]
+    assert recorded["eos_token_id"] == [tiny.adapter.tokenizer.eos_token_id]
+    assert (recorded["repetition_penalty"], recorded["do_sample"]) == (1.0, False)
+    assert recorded["max_new_tokens"] == 5
+    assert given and all(
+        {name: getattr(config, name) for name in recorded} == recorded for config in given
+    )
+    assert own_share(rule, evaluator, instances)[1] == made_by(rule, evaluator)
+    assert "generation" not in made_by(rule, tiny.evaluator("retrieval"))
+    del rule.params.cfg["decoding"]  # a step that measures without answers
+    assert "generation" not in made_by(rule, evaluator)
 
 
 def test_progress_yields_everything_and_prints_whole_lines(capsys):

@@ -13,6 +13,7 @@ MADE_BY = {
     "rule": "rank_heads",
     "wildcards": {"task": "vqa"},
     "config": {"top_heads": 8},
+    "generation": {"repetition_penalty": 1.0},
     "versions": {"numpy": "2"},
     "code": {"hones_core/heads.py": "abc"},
 }
@@ -43,6 +44,7 @@ def test_everything_a_reader_asks_is_said(ranking, capsys):
     assert HEAD_RANKING.meaning in said and "4 rows" in said and "rule rank_heads" in said
     for column in HEAD_RANKING.columns:
         assert column.name in said and column.meaning in said
+    assert 'generation: {"repetition_penalty": 1.0}' in said
     assert '"top_heads": 8' in said and "1 files (--code lists them)" in said
     assert "0.25" in said and "First 2 rows" in said
 

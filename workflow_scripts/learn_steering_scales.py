@@ -12,8 +12,8 @@ from hones_core.schemas.steering import (
 from hones_core.steering.bank import Bank, choose_bank
 from hones_core.steering.methods import learn_methods
 from hones_core.steering.options import options_from, training_from
-from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import kept_parts, made_by, open_evaluator, read_instances
+from workflow_scripts.step import step
 from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
@@ -47,7 +47,7 @@ with step(snakemake):
             )
             adapter = evaluator.adapter
             made = {
-                **provenance(job),
+                **made_by(job, evaluator),
                 "bank": chosen[0][1],
                 "shape": {"layers": adapter.n_layers, "neurons": adapter.n_neurons},
                 "architecture": type(adapter.model).__name__,

@@ -124,7 +124,8 @@ def own_share(
 ) -> tuple[list[Instance], dict[str, Any]]:
     """Those of the instances that this job measures, all if it has no shard; its provenance."""
     chunks = evaluator.chunks(instances)
-    return shard_of(chunks, shard(snakemake)), share_provenance(snakemake, chunks)
+    made = {**share_provenance(snakemake, chunks), **_generation(snakemake, evaluator)}
+    return shard_of(chunks, shard(snakemake)), made
 
 
 def share_provenance(
@@ -133,6 +134,21 @@ def share_provenance(
     """The provenance of the job's share of the chunks' instances, or of the heads."""
     ids = [[instance.instance_id for instance in chunk] for chunk in chunks]
     return shard_provenance(provenance(snakemake), ids, shard(snakemake), heads)
+
+
+def made_by(snakemake: Any, evaluator: Evaluator) -> dict[str, Any]:
+    """The provenance of what a step writes that has the model answer.
+
+    Beside the configuration it names the generation config in effect, which the checkpoint has a
+    part in: the tokens that end an answer.
+    """
+    return {**provenance(snakemake), **_generation(snakemake, evaluator)}
+
+
+def _generation(snakemake: Any, evaluator: Evaluator) -> dict[str, Any]:
+    """Nothing for a step that generates no text."""
+    answers = "decoding" in snakemake.params.cfg and evaluator.generation is not None
+    return {"generation": evaluator.generation} if answers else {}
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from hones_core import artifacts
 from hones_core.schemas.heads import HEAD_RANKING
 from hones_core.schemas.sweeps import HEAD_BUDGET_PREDICTIONS
 from hones_core.sweeps import predict_head_budget
-from workflow_scripts.model_step import open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import made_by, open_evaluator, read_instances
+from workflow_scripts.step import step
 from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
@@ -13,7 +13,9 @@ with step(snakemake):
         cfg = job.params.cfg
         ranking = artifacts.read(job.input.heads, HEAD_RANKING)
         instances = read_instances(job, ("development",))
+        evaluator = open_evaluator(job)
         predictions = predict_head_budget(
-            open_evaluator(job), instances, ranking, cfg["budgets"], cfg["positions"]
+            evaluator, instances, ranking, cfg["budgets"], cfg["positions"]
         )
-        artifacts.write(job.output[0], predictions, HEAD_BUDGET_PREDICTIONS, provenance(job))
+        made = made_by(job, evaluator)
+        artifacts.write(job.output[0], predictions, HEAD_BUDGET_PREDICTIONS, made)

@@ -8,8 +8,8 @@ from hones_core.neuron_sets import group_sets
 from hones_core.schemas.masking import OVERLAP_GROUPS
 from hones_core.schemas.ood import OOD_GROUP_PREDICTIONS, OOD_INSTANCES
 from hones_core.tasks.ood_sets import OOD_SETS
-from workflow_scripts.model_step import kept_parts, open_evaluator
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import kept_parts, made_by, open_evaluator
+from workflow_scripts.step import step
 from workflow_scripts.task_jobs import jobs_of
 
 with step(snakemake):
@@ -31,4 +31,5 @@ with step(snakemake):
             predictions = predict_masked(
                 evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", -1)
             ).assign(ood_set=ood_set)
-            artifacts.write(job.output[0], predictions, OOD_GROUP_PREDICTIONS, provenance(job))
+            made = made_by(job, evaluator)
+            artifacts.write(job.output[0], predictions, OOD_GROUP_PREDICTIONS, made)

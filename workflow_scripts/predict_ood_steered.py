@@ -12,16 +12,17 @@ from hones_core.schemas.ood import (
 from hones_core.schemas.steering import STEERING_SCALES
 from hones_core.steering.transfer import predict_ood_steered
 from hones_core.tasks.ood_sets import OOD_SETS
-from workflow_scripts.model_step import kept_parts, open_evaluator
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import kept_parts, made_by, open_evaluator
+from workflow_scripts.step import step
 
 with step(snakemake):
     ood_set = snakemake.wildcards.ood_set
     instances = to_instances(artifacts.read(snakemake.input.instances, OOD_INSTANCES))
     require_images(snakemake.params.cfg["image_folder"], [one.image for one in instances])
     with kept_parts(snakemake) as parts:
+        evaluator = open_evaluator(snakemake, OOD_SETS[ood_set].task, instances)
         predictions = predict_ood_steered(
-            open_evaluator(snakemake, OOD_SETS[ood_set].task, instances),
+            evaluator,
             ood_set,
             instances,
             artifacts.read(snakemake.input.splits, OOD_SPLITS),
@@ -29,5 +30,5 @@ with step(snakemake):
             artifacts.read(snakemake.input.tuned, OOD_TUNED_SCALES),
             parts,
         )
-        made = provenance(snakemake)
+        made = made_by(snakemake, evaluator)
         artifacts.write(snakemake.output[0], predictions, OOD_STEERED_PREDICTIONS, made)

@@ -4,8 +4,8 @@ from hones_core import artifacts
 from hones_core.schemas.neurons import NEURON_RANKING
 from hones_core.schemas.sweeps import RATIO_PREDICTIONS
 from hones_core.sweeps import predict_ratio_masked
-from workflow_scripts.model_step import open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import made_by, open_evaluator, read_instances
+from workflow_scripts.step import step
 from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
@@ -13,7 +13,8 @@ with step(snakemake):
         cfg = job.params.cfg
         ranking = artifacts.read(job.input.ranking, NEURON_RANKING)
         instances = read_instances(job, ("development",))
+        evaluator = open_evaluator(job)
         predictions = predict_ratio_masked(
-            open_evaluator(job), instances, ranking, cfg["rankers"], cfg["ratios"]
+            evaluator, instances, ranking, cfg["rankers"], cfg["ratios"]
         )
-        artifacts.write(job.output[0], predictions, RATIO_PREDICTIONS, provenance(job))
+        artifacts.write(job.output[0], predictions, RATIO_PREDICTIONS, made_by(job, evaluator))

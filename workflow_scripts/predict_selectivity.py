@@ -4,8 +4,8 @@ from hones_core import artifacts
 from hones_core.masking import predict_masked
 from hones_core.neuron_sets import selectivity_sets, source_sets
 from hones_core.schemas.masking import DOMINANT_GROUPS, OVERLAP_GROUPS, SELECTIVITY_PREDICTIONS
-from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import kept_parts, made_by, open_evaluator, read_instances
+from workflow_scripts.step import step
 from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
@@ -28,4 +28,5 @@ with step(snakemake):
         with kept_parts(job) as parts:
             labels = ("source_task", "kind", "trial")
             predictions = predict_masked(evaluator, instances, sets, labels, parts)
-            artifacts.write(job.output[0], predictions, SELECTIVITY_PREDICTIONS, provenance(job))
+            made = made_by(job, evaluator)
+            artifacts.write(job.output[0], predictions, SELECTIVITY_PREDICTIONS, made)

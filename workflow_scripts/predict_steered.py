@@ -7,8 +7,8 @@ from hones_core.schemas.steering import (
     STEERING_SCALES,
 )
 from hones_core.steering.prediction import predict_steered
-from workflow_scripts.model_step import kept_parts, open_evaluator, read_instances
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import kept_parts, made_by, open_evaluator, read_instances
+from workflow_scripts.step import step
 from workflow_scripts.task_jobs import task_jobs
 
 with step(snakemake):
@@ -18,8 +18,9 @@ with step(snakemake):
         own = others.pop(job.wildcards.task)
         instances = read_instances(job, ("test",))
         with kept_parts(job) as parts:
-            steered, side = predict_steered(open_evaluator(job), instances, own, others, parts)
-            made = provenance(job)
+            evaluator = open_evaluator(job)
+            steered, side = predict_steered(evaluator, instances, own, others, parts)
+            made = made_by(job, evaluator)
             artifacts.write(job.output.steered_predictions, steered, STEERED_PREDICTIONS, made)
             path = job.output.side_effect_predictions
             artifacts.write(path, side, SIDE_EFFECT_PREDICTIONS, made)

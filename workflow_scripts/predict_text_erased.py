@@ -9,8 +9,8 @@ from hones_core.masking import predict_masked
 from hones_core.neuron_sets import group_sets
 from hones_core.schemas.benchmark import INSTANCES, TEXT_ERASED_IMAGES
 from hones_core.schemas.masking import OVERLAP_GROUPS, TEXT_ERASED_PREDICTIONS
-from workflow_scripts.model_step import kept_parts, open_evaluator
-from workflow_scripts.step import provenance, step
+from workflow_scripts.model_step import kept_parts, made_by, open_evaluator
+from workflow_scripts.step import step
 
 TASK = "caption"
 
@@ -36,6 +36,5 @@ with step(snakemake):
         predictions = predict_masked(
             evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", -1)
         )
-        artifacts.write(
-            snakemake.output[0], predictions, TEXT_ERASED_PREDICTIONS, provenance(snakemake)
-        )
+        made = made_by(snakemake, evaluator)
+        artifacts.write(snakemake.output[0], predictions, TEXT_ERASED_PREDICTIONS, made)

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -100,6 +100,13 @@ class Evaluator:
         self.limits = limits or Limits()
         self.close_margin = CLOSE_MARGINS[adapter.dtype] if close_margin is None else close_margin
         self.fitting: int | None = None  # samples that fit at once, known when memory has run out
+
+    @property
+    def generation(self) -> dict[str, Any] | None:
+        """The effective generation config of the answers, as builtins; None where none is made."""
+        if self.task.KIND == "ranking":
+            return None
+        return plain.greedy_settings(self.adapter, self.max_new_tokens)
 
     def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
         """The instances in fixed chunks for `prepare`, in the given order.

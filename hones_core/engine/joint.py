@@ -57,6 +57,7 @@ class JointEvaluator:
         self.adapter = first.adapter
         self.task_name = "+".join(self.evaluators)
         self.batch_size = first.batch_size
+        self.generation = first.generation
 
     def chunks(self, instances: Sequence[Instance]) -> list[list[Instance]]:
         """The tasks' instances in chunks of `batch_size` images, those of an image together.

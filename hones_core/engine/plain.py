@@ -6,6 +6,7 @@ than the margin of rounding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -84,17 +85,26 @@ def ranked(adapter: Adapter, query: Query, rows_at_once: int) -> Ranked:
     return Ranked(margins, float(logits[query.positive].log_softmax(-1)[yes]))
 
 
-def greedy_config(adapter: Adapter, max_new_tokens: int) -> GenerationConfig:
-    """Greedy decoding without any penalty (METHOD 2); end-of-sequence ids are the model's own."""
+def greedy_settings(adapter: Adapter, max_new_tokens: int) -> dict[str, Any]:
+    """Greedy decoding without any penalty (METHOD 2), as builtins of a GenerationConfig.
+
+    End-of-sequence ids are the model's own. What is not named here is transformers' default: the
+    adapter keeps nothing else of the checkpoint's config. The fast engine decodes the same way.
+    """
     pad = adapter.tokenizer.pad_token_id
-    return GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max_new_tokens,
-        repetition_penalty=1.0,
-        eos_token_id=adapter.stop_ids,
-        pad_token_id=adapter.stop_ids[0] if pad is None else pad,
-    )
+    return {
+        "do_sample": False,
+        "num_beams": 1,
+        "max_new_tokens": max_new_tokens,
+        "repetition_penalty": 1.0,
+        "eos_token_id": list(adapter.stop_ids),
+        "pad_token_id": adapter.stop_ids[0] if pad is None else pad,
+    }
+
+
+def greedy_config(adapter: Adapter, max_new_tokens: int) -> GenerationConfig:
+    """What `generate` takes, of `greedy_settings`."""
+    return GenerationConfig(**greedy_settings(adapter, max_new_tokens))
 
 
 def force(adapter: Adapter, batch: Batch, targets: Sequence[Sequence[int]]) -> Forced:
