@@ -80,6 +80,8 @@ rule tabulate_ood_steering:
             ood_sets=STEERED_SETS,
             models=BY_NAME,
             compare_with=COMPARE_WITH,
+            bootstrap_resamples=SETTINGS.masking.bootstrap_resamples,
+            seed=SETTINGS.seed,
         ),
         code=code("tabulate_ood_steering"),
         env=versions(*TABLE_PACKAGES),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from model_support import make_instances
-from tables_support import mean_score, paper, row_of
+from tables_support import BOOTSTRAP, mean_score, paper, row_of
 
 from hones_core import artifacts
 from hones_core.schemas.ood import OOD_STEERED_PREDICTIONS, OOD_TUNED_SCALES
@@ -152,6 +152,7 @@ def table_of(sets):
         dict.fromkeys(sets, mean_score),
         paper("ood_steering_score"),
         {"llava": "llava-1.5-7b"},
+        BOOTSTRAP,
     )
 
 
@@ -186,6 +187,69 @@ def test_mean_and_sd_over_the_divisions_by_hand(sets):
     of_sets = table.query("method == 'hones_tuned' and ood_set != 'avg'")
     assert average["score"] == pytest.approx(of_sets["score"].mean())
     assert average["paper_score"] == 0.526
+
+
+def test_the_gains_interval_is_over_resampled_instances_of_the_whole_set(sets):
+    """By an explicit loop: in each resample every division scores what is drawn of its part."""
+    predictions, splits = sets["gqa"]
+    table = table_of({"gqa": sets["gqa"]})
+    instances = sorted(splits["instance_id"].unique())
+    place = {one: number for number, one in enumerate(instances)}
+
+    def parts(method):
+        """The places and scores of each division's part, [4 divisions][seeds]."""
+        for division in range(4):
+            ids = splits.query(f"repeat == {division} and part == 'test'")["instance_id"]
+            own = predictions.query(f"method == '{method}' and repeat in (-1, {division})")
+            own = own[own["instance_id"].isin(ids)]
+            yield [
+                (rows["instance_id"].map(place).to_numpy(), np.concatenate([*rows["statistics"]]))
+                for _, rows in own.groupby("seed")
+            ]
+
+    def averages(method):
+        """The mean over divisions and seeds, of each resample."""
+        own = list(parts(method))
+        return np.array(
+            [
+                np.mean(
+                    [
+                        np.mean([np.repeat(right, counts[drawn]).mean() for drawn, right in seeds])
+                        for seeds in own
+                    ]
+                )
+                for counts in BOOTSTRAP.counts(instances)
+            ]
+        )
+
+    base = averages("base")
+    for method in ("random_zero_shot", "hones_tuned"):
+        gains = 100 * (averages(method) - base)
+        found = row_of(table, method=method, ood_set="gqa")
+        ends = np.quantile(gains, [0.025, 0.975])
+        assert (found["gain_low"], found["gain_high"]) == pytest.approx(tuple(ends))
+        assert found["gain_low"] < found["gain"] < found["gain_high"]
+        tails = min((gains <= 1e-9).sum(), (gains >= -1e-9).sum())
+        assert found["gain_p"] == pytest.approx(min(1, (2 * tails + 1) / (len(gains) + 1)))
+    unsteered = row_of(table, method="base", ood_set="gqa")
+    assert (unsteered["gain_low"], unsteered["gain_high"], unsteered["gain_p"]) == (0, 0, 1)
+
+
+def test_an_interval_is_undefined_where_resamples_hold_nothing_of_the_part():
+    """Three in ten resamples of three instances hold none of the one that is scored."""
+    generator = np.random.default_rng(0)
+    ids = [f"gqa/{place}" for place in range(3)]
+    rows = [
+        (method, 0, 0 if method.endswith("tuned") else -1, one, np.array([generator.random()]))
+        for method in METHODS
+        for one in (ids[:1] if method.endswith("tuned") else ids)
+    ]
+    columns = ["method", "seed", "repeat", "instance_id", "statistics"]
+    splits = pd.DataFrame(
+        {"repeat": 0, "instance_id": ids, "part": ["test", "tuning", "tuning"]},
+    )
+    table = table_of({"gqa": (pd.DataFrame(rows, columns=columns), splits)})
+    assert table["gain"].notna().all() and table["gain_low"].isna().all()
 
 
 def test_the_papers_average_stands_beside_that_of_all_sets_only(sets):

@@ -7,6 +7,7 @@ import pandas as pd
 from hones_core import artifacts
 from hones_core.schemas.ood import OOD_SPLITS, OOD_STEERED_PREDICTIONS
 from hones_core.schemas.tables import OOD_STEERING
+from hones_core.tables.common import Bootstrap
 from hones_core.tables.ood_steering import ood_steering
 from hones_core.tables.plain import write_plain_table
 from hones_core.tasks import TASKS
@@ -24,6 +25,7 @@ with step(snakemake):
         {ood_set: TASKS[OOD_SETS[ood_set].task].score for ood_set in sets},
         pd.read_csv(snakemake.input.paper),
         cfg["compare_with"],
+        Bootstrap(resamples=cfg["bootstrap_resamples"], seed=cfg["seed"]),
     )
     stem = Path(snakemake.output[0]).with_suffix("")
     write_plain_table(table, OOD_STEERING, stem, provenance(snakemake), decimals=4)

@@ -187,10 +187,10 @@ STEERING_SIDE_EFFECTS = Schema(
 
 OOD_STEERING = Schema(
     name="ood_steering",
-    version=1,
+    version=2,
     rule="tabulate_ood_steering",
     meaning="Steering on other data sets: the scored parts of the divisions of each set, mean and "
-    "standard deviation over the divisions (paper's Table 4).",
+    "standard deviation over the divisions (paper's Table 4), and the gain's bootstrap interval.",
     key=("model", "method", "ood_set"),
     columns=(
         MODEL,
@@ -205,11 +205,16 @@ OOD_STEERING = Schema(
         Column("score", "float64", "", "score in [0, 1]; mean over divisions"),
         Column("score_sd", "float64", "", "its standard deviation", nan=True),
         Column("gain", "float64", "percentage point", "score less the base's, times 100; mean"),
-        Column("gain_sd", "float64", "percentage point", "its standard deviation", nan=True),
+        Column("gain_low", "float64", "percentage point", "lower end of the interval", nan=True),
+        Column("gain_high", "float64", "percentage point", "upper end of the interval", nan=True),
+        Column("gain_p", "float64", "", "two-sided bootstrap p of gain = 0", nan=True),
+        Column("gain_sd", "float64", "percentage point", "sd of the divisions' gains", nan=True),
         Column("n_gains", "int64", "", "divisions in which the gain is above 0"),
         PAPER_MODEL,
         Column("paper_score", "float64", "", "the paper's figure; NaN if none", nan=True),
         Column("paper_sd", "float64", "", "its standard deviation over 10 splits", nan=True),
+        LEVEL,
+        N_RESAMPLES,
     ),
 )
 
