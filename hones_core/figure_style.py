@@ -30,7 +30,7 @@ EVEN: dict[str, Any] = {"color": "#555555", "linewidth": 1, "linestyle": (0, (4,
 # Okabe and Ito's palette, told apart with every common colour vision.
 TASK_COLOURS = {"vqa": "#0072B2", "ocr": "#D55E00", "caption": "#009E73", "retrieval": "#CC79A7"}
 TASK_MARKERS = {"vqa": "o", "ocr": "s", "caption": "^", "retrieval": "D"}
-TASK_NAMES = {"vqa": "VQA", "ocr": "OCR", "caption": "Captioning", "retrieval": "Retrieval"}
+TASK_TITLES = {"vqa": "VQA", "ocr": "OCR", "caption": "Captioning", "retrieval": "Retrieval"}
 RANKER_NAMES = {
     "hones": "HONES",
     "no_head": "HONES-NoHead",
@@ -76,13 +76,13 @@ def save(figure: Figure, stem: str | Path) -> None:
 def in_order(tasks: Iterable[str]) -> list[str]:
     """Known tasks in task order, then the others as they come."""
     tasks = list(tasks)
-    return [task for task in TASK_NAMES if task in tasks] + [
-        task for task in tasks if task not in TASK_NAMES
+    return [task for task in TASK_TITLES if task in tasks] + [
+        task for task in tasks if task not in TASK_TITLES
     ]
 
 
 def task_name(task: str) -> str:
-    return TASK_NAMES.get(task, task)
+    return TASK_TITLES.get(task, task)
 
 
 def panels(

@@ -39,7 +39,7 @@ def test_the_default_configuration_is_valid(config):
         (["data", "toy_scenes"], "images", 3, "did you mean 'n_images'"),
         (["masking"], "top_ratio", 0, r"masking.top_ratio: .*greater than 0 \(given: 0\)"),
         (["neurons"], "rankers", ["hones", "best"], "neurons.rankers.1: Input should be 'hones'"),
-        (["neurons"], "rankers", ["ma", "ma"], "a ranker is listed twice"),
+        (["neurons"], "rankers", ["ma", "ma"], "neurons.rankers: .*listed twice"),
         (["neurons", "qrnca"], "step", 3, "did you mean 'steps'"),
         (["neurons", "group_patching"], "corruption", "blur", "corruption: .*'image_swap'"),
         (["heads"], "utility", "accuracy", r"heads.utility: .*'task_metric'"),

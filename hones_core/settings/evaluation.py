@@ -28,7 +28,7 @@ class Masking(Section):
 
     @field_validator("ratios")
     @classmethod
-    def _ratios_areunique(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+    def _ratios_are_unique(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
         return unique(ratios)
 
 
@@ -49,7 +49,7 @@ class Groups(Section):
 
     @field_validator("ood_sets")
     @classmethod
-    def _sets_areunique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _sets_are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return unique(names)
 
 
@@ -101,7 +101,7 @@ class Steering(Section):
 
     @field_validator("bank_sizes", "kl_weights", "grid_factors")
     @classmethod
-    def _candidates_areunique(cls, values: tuple) -> tuple:
+    def _candidates_are_unique(cls, values: tuple) -> tuple:
         return unique(values)
 
 

@@ -133,7 +133,7 @@ class Heads(Section):
 
     @field_validator("budgets")
     @classmethod
-    def _budgets_areunique(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
+    def _budgets_are_unique(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
         return unique(budgets)
 
     @model_validator(mode="after")
@@ -200,9 +200,7 @@ class Neurons(Section):
     @field_validator("rankers")
     @classmethod
     def _rankers_are_unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) < len(names):
-            raise ValueError("a ranker is listed twice")
-        return names
+        return unique(names)
 
     @property
     def seeds_of(self) -> dict[str, int]:
