@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from hones_core.neuron_sets import GROUP_ITSELF
 from hones_core.statistics import relative_drop
 from hones_core.tasks import get_task
 
@@ -24,7 +25,7 @@ def select_dominant_groups(
     """
     rows = []
     for task, predictions in masked.items():
-        here = predictions[(predictions["split"] == split) & (predictions["trial"] < 0)]
+        here = predictions[(predictions["split"] == split) & (predictions["trial"] == GROUP_ITSELF)]
         shared = here[here["group"].str.contains("+", regex=False)]
         unchanged = split_score(task, base[task][base[task]["split"] == split])
         best = ("", 0, float("nan"))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from hones_core.benchmark.seeding import seeded_order
-from hones_core.neuron_sets import NeuronSet
+from hones_core.neuron_sets import GROUP_ITSELF, NeuronSet
 from hones_core.schemas.lens import LOGIT_LENS_SAMPLES
 from hones_core.tasks import get_task
 from hones_core.tasks.instances import Instance
@@ -90,7 +90,7 @@ def _question(task: str, family: str, instance: Instance) -> dict[str, str]:
 
 def _answers(masked: pd.DataFrame, group: str) -> pd.DataFrame:
     """The rows with the group itself masked, by instance."""
-    rows = masked[(masked["group"] == group) & (masked["trial"] < 0)]
+    rows = masked[(masked["group"] == group) & (masked["trial"] == GROUP_ITSELF)]
     if rows.empty:
         raise ValueError(f"there are no predictions with the group {group!r} masked")
     return rows.set_index("instance_id")

@@ -9,6 +9,7 @@ import pandas as pd
 
 NeuronSet = frozenset[tuple[int, int]]  # (layer, neuron)
 
+GROUP_ITSELF = -1  # as the number of a trial: the set itself; its random controls count from 0
 RANDOM_CONTROLS = ("uniform", "layer_matched")
 
 
@@ -119,15 +120,15 @@ def group_sets(
 ) -> dict[tuple[str, int], NeuronSet]:
     """The sets to mask for one target task: {(group, trial): neurons}.
 
-    Every non-empty group that contains the task has trial -1; its random controls of the same
-    size follow from 0. `shape` is (layers, neurons per layer).
+    Every non-empty group that contains the task is the trial GROUP_ITSELF; its random controls
+    of the same size follow from 0. `shape` is (layers, neurons per layer).
     """
     sets: dict[tuple[str, int], NeuronSet] = {}
     for group in groups_with(task, tasks):
         neurons = members(groups, group)
         if not neurons:
             continue
-        sets[group, -1] = neurons
+        sets[group, GROUP_ITSELF] = neurons
         for trial in range(random_trials):
             key = (seed, group, trial)
             sets[group, trial] = random_set(neurons, *shape, random_control, key)
@@ -163,15 +164,15 @@ def selectivity_sets(
 ) -> dict[tuple[str, str, int], NeuronSet]:
     """The sets to mask for every task: {(source task, kind, trial): neurons}, empty ones left out.
 
-    Trial -1 is the set itself. Its random controls, from 0, lie outside every one of `sets`, so
-    that uniform controls of the same size can be the same set and need to be run only once.
+    The trial GROUP_ITSELF is the set itself. Its random controls, from 0, lie outside every one of
+    `sets`, so that uniform controls of the same size can be the same set and need to be run once.
     """
     important = frozenset().union(*sets.values())
     found: dict[tuple[str, str, int], NeuronSet] = {}
     for (task, kind), neurons in sets.items():
         if not neurons:
             continue
-        found[task, kind, -1] = neurons
+        found[task, kind, GROUP_ITSELF] = neurons
         for trial in range(random_trials):
             name = (len(neurons),) if random_control == "uniform" else (task, kind)
             key = (seed, "selectivity", *name, trial)

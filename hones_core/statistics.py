@@ -42,6 +42,9 @@ class Estimate:
     p: float
 
 
+NO_ESTIMATE = Estimate(*[float("nan")] * 6)  # of what does not exist, such as an empty group
+
+
 def bootstrap_counts(n: int, resamples: int, seed: int | Sequence[int]) -> np.ndarray:
     """How often each of `n` instances is in each resample of size `n`: unsigned ints [B, N].
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from hones_core import artifacts
 from hones_core.masking import predict_masked
-from hones_core.neuron_sets import group_sets
+from hones_core.neuron_sets import GROUP_ITSELF, group_sets
 from hones_core.schemas.masking import GROUP_PREDICTIONS, OVERLAP_GROUPS
 from workflow_scripts.model_step import (
     kept_parts,
@@ -34,7 +34,7 @@ with step(snakemake):
         )
         split = {instance.instance_id: instance.split for instance in instances}
         # The dominant group is chosen on development by the groups' own drops: no controls there.
-        themselves = {label: neurons for label, neurons in sets.items() if label[1] < 0}
+        themselves = {label: neurons for label, neurons in sets.items() if label[1] == GROUP_ITSELF}
         with kept_parts(job) as parts:
             predictions = pd.concat(
                 predict_masked(

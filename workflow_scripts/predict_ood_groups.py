@@ -4,7 +4,7 @@ from hones_core import artifacts
 from hones_core.benchmark.images import require_images
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.masking import predict_masked
-from hones_core.neuron_sets import group_sets
+from hones_core.neuron_sets import GROUP_ITSELF, group_sets
 from hones_core.schemas.masking import OVERLAP_GROUPS
 from hones_core.schemas.ood import OOD_GROUP_PREDICTIONS, OOD_INSTANCES
 from hones_core.tasks.ood_sets import OOD_SETS
@@ -29,7 +29,7 @@ with step(snakemake):
         )
         with kept_parts(job) as parts:
             predictions = predict_masked(
-                evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", -1)
+                evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", GROUP_ITSELF)
             ).assign(ood_set=ood_set)
             made = made_by(job, evaluator)
             artifacts.write(job.output[0], predictions, OOD_GROUP_PREDICTIONS, made)

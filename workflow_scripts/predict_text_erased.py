@@ -6,7 +6,7 @@ from hones_core import artifacts
 from hones_core.benchmark.images import require_images
 from hones_core.benchmark.instance_objects import to_instances
 from hones_core.masking import predict_masked
-from hones_core.neuron_sets import group_sets
+from hones_core.neuron_sets import GROUP_ITSELF, group_sets
 from hones_core.schemas.benchmark import INSTANCES, TEXT_ERASED_IMAGES
 from hones_core.schemas.masking import OVERLAP_GROUPS, TEXT_ERASED_PREDICTIONS
 from workflow_scripts.model_step import kept_parts, made_by, open_evaluator
@@ -34,7 +34,7 @@ with step(snakemake):
     )
     with kept_parts(snakemake) as parts:
         predictions = predict_masked(
-            evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", -1)
+            evaluator, instances, sets, ("group", "trial"), parts, unchanged=("", GROUP_ITSELF)
         )
         made = made_by(snakemake, evaluator)
         artifacts.write(snakemake.output[0], predictions, TEXT_ERASED_PREDICTIONS, made)

@@ -2,13 +2,13 @@
 
 from hones_core.artifacts import Column, Schema
 from hones_core.schemas.table_columns import (
+    BESIDE_RANDOM,
     LEVEL,
     MODEL,
     N_RESAMPLES,
     PAPER_MODEL,
     drop_columns,
     estimate_columns,
-    spread_columns,
 )
 
 SOURCE = Column("source_task", "string", "", "task whose neurons are masked")
@@ -17,14 +17,6 @@ TARGET = Column("task", "string", "", "target task, which is scored")
 N_NEURONS = Column("n_neurons", "int64", "", "masked neurons; 0 if the set is empty")
 N_INSTANCES = Column("n_instances", "int64", "", "test instances")
 GROUP = Column("group", "string", "", "overlap group: its tasks joined by +, in task order")
-
-_BESIDE_RANDOM = (
-    Column("n_trials", "int64", "", "random sets of the same size"),
-    Column("random_mean", "float64", "percent", "mean drop of the random sets", nan=True),
-    *spread_columns("random", "percent", "the random sets' drops (sd is NaN with one set)"),
-    *estimate_columns("excess", "percentage point", "drop less the random sets' mean drop"),
-    Column("shown", "bool", "", "whether the interval of the excess is above 0"),
-)
 
 SELECTIVITY = Schema(
     name="selectivity",
@@ -41,7 +33,7 @@ SELECTIVITY = Schema(
         N_NEURONS,
         N_INSTANCES,
         *drop_columns(),
-        *_BESIDE_RANDOM,
+        *BESIDE_RANDOM,
         LEVEL,
         N_RESAMPLES,
     ),
@@ -103,7 +95,7 @@ TEXT_ERASURE = Schema(
         N_INSTANCES,
         Column("base_score", "float64", "", "score of the unchanged model in the setting"),
         *drop_columns(),
-        *_BESIDE_RANDOM,
+        *BESIDE_RANDOM,
         PAPER_MODEL,
         Column("paper_drop", "float64", "percent", "the paper's figure; NaN if none", nan=True),
         LEVEL,
@@ -128,7 +120,7 @@ OOD_GROUP_DROP = Schema(
         Column("n_instances", "int64", "", "instances of the set"),
         Column("base_score", "float64", "", "score of the unchanged model"),
         *drop_columns(),
-        *_BESIDE_RANDOM,
+        *BESIDE_RANDOM,
         Column(
             "paper_drop",
             "float64",

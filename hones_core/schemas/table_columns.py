@@ -11,6 +11,7 @@ N_SEEDS = Column("n_seeds", "int64", "", "seeds of a random ranker, else 1")
 LEVEL = Column("level", "float64", "", "level of the intervals")
 N_RESAMPLES = Column("n_resamples", "int64", "", "bootstrap resamples of the instances")
 PAPER_MODEL = Column("paper_model", "string", "", "the paper's model compared with; empty if none")
+SHOWN = Column("shown", "bool", "", "whether the interval of the excess is above 0")
 
 UNDEFINED = "NaN if the base scores 0"
 
@@ -41,3 +42,13 @@ def spread_columns(prefix: str, unit: str, what: str) -> tuple[Column, ...]:
 def drop_columns() -> tuple[Column, ...]:
     """A relative drop with its interval and p."""
     return estimate_columns("drop", "percent", f"relative drop (base - masked) / base; {UNDEFINED}")
+
+
+# What stands beside the drop of a set of neurons: that of random sets of its size.
+BESIDE_RANDOM = (
+    Column("n_trials", "int64", "", "random sets of the same size"),
+    Column("random_mean", "float64", "percent", "mean drop of the random sets", nan=True),
+    *spread_columns("random", "percent", "the random sets' drops (sd is NaN with one set)"),
+    *estimate_columns("excess", "percentage point", "drop less the random sets' mean drop"),
+    SHOWN,
+)

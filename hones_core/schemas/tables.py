@@ -2,6 +2,7 @@
 
 from hones_core.artifacts import Column, Schema
 from hones_core.schemas.table_columns import (
+    BESIDE_RANDOM,
     LEVEL,
     MODEL,
     N_INSTANCES,
@@ -10,6 +11,7 @@ from hones_core.schemas.table_columns import (
     N_SEEDS,
     PAPER_MODEL,
     RANKER,
+    SHOWN,
     TASK,
     UNDEFINED,
     drop_columns,
@@ -18,7 +20,6 @@ from hones_core.schemas.table_columns import (
 )
 
 _DROP = drop_columns()
-_SHOWN = Column("shown", "bool", "", "whether the interval of the excess is above 0")
 
 MASKING_DROP = Schema(
     name="masking_drop",
@@ -47,7 +48,7 @@ MASKING_DROP = Schema(
             "percentage point",
             "drop less the drop of the random ranker; NaN for it itself or without it",
         ),
-        _SHOWN,
+        SHOWN,
         PAPER_MODEL,
         Column("paper_drop", "float64", "percent", "the paper's figure; NaN if none", nan=True),
         LEVEL,
@@ -100,11 +101,7 @@ GROUP_DROP = Schema(
         Column("n_neurons", "int64", "", "neurons of the group; 0 if it is empty"),
         Column("n_instances", "int64", "", "test instances"),
         *estimate_columns("drop", "percent", f"relative drop; NaN for an empty group, {UNDEFINED}"),
-        Column("n_trials", "int64", "", "random sets of the group's size"),
-        Column("random_mean", "float64", "percent", "mean drop of the random sets", nan=True),
-        *spread_columns("random", "percent", "the random sets' drops (sd is NaN with one set)"),
-        *estimate_columns("excess", "percentage point", "drop less the random sets' mean drop"),
-        _SHOWN,
+        *BESIDE_RANDOM,
         Column("dominant", "bool", "", "whether it is the task's dominant salient group"),
         PAPER_MODEL,
         Column("paper_drop", "float64", "percent", "the paper's figure; NaN if none", nan=True),

@@ -1,7 +1,7 @@
 """What the tables share: settings, pairing of predictions by instance, the paper's figures."""
 
 import zlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -192,3 +192,14 @@ class PaperFigures:
     def figure(self, model: str, name: str, task: str) -> float:
         """The figure beside `model`'s, or NaN if the paper has none."""
         return self._figures.get((self.model(model), name, task), float("nan"))
+
+    def beside(
+        self, model: str, name: str, task: str, places: Collection[tuple[str, str]]
+    ) -> float:
+        """As `figure`, in a table of (name, task) `places`.
+
+        The paper's averages are over all four tasks and stand beside such only.
+        """
+        if task == AVERAGE and {task for _, task in places} - {AVERAGE} != PAPER_TASKS:
+            return float("nan")
+        return self.figure(model, name, task)

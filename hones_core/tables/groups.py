@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from hones_core.neuron_sets import groups_with
+from hones_core.neuron_sets import GROUP_ITSELF, groups_with
 from hones_core.schemas.tables import GROUP_DROP
 from hones_core.statistics import (
-    Estimate,
+    NO_ESTIMATE,
     Sampled,
     Score,
     combine,
@@ -31,9 +31,6 @@ from hones_core.tables.common import (
     table_frame,
     tasks_of,
 )
-
-NOTHING = Estimate(*[float("nan")] * 6)
-GROUP_ITSELF = -1  # the value of `trial` for the group; random sets count from 0
 
 
 def group_drop(
@@ -110,7 +107,7 @@ def drops_by_trial(
 def beside_random(trials: dict[int, Sampled], level: float) -> dict:
     """The columns of one set's drop, of its random controls and of the difference of the two."""
     controls = [drop for trial, drop in trials.items() if trial != GROUP_ITSELF]
-    drop = excess = NOTHING
+    drop = excess = NO_ESTIMATE
     mean, spreads = float("nan"), (float("nan"),) * 3
     if GROUP_ITSELF in trials:
         drop = summarize(trials[GROUP_ITSELF], level)

@@ -9,6 +9,7 @@ import pandas as pd
 from hones_core.neuron_sets import salient_sets
 from hones_core.schemas.lens import KINDS, LOGIT_LENS
 from hones_core.statistics import (
+    NO_ESTIMATE,
     Estimate,
     Sampled,
     combine,
@@ -25,7 +26,6 @@ from hones_core.tables.common import (
     tasks_of,
 )
 
-NOTHING = Estimate(*[float("nan")] * 6)
 EMPTY = {"layer": -1, "kind": "none", "n_instances": 0}  # the place of an empty set
 
 
@@ -50,7 +50,7 @@ def logit_lens(
                 place |= {"group": group}
                 place |= {"n_neurons": len(neurons)}
                 if not neurons:
-                    rows.append(place | EMPTY | _columns(NOTHING, NOTHING))
+                    rows.append(place | EMPTY | _columns(NO_ESTIMATE, NO_ESTIMATE))
                     continue
                 part = frame[(frame["set"] == name) & (frame["group"] == group)]
                 rows += [place | row for row in _rows(part, f"{model}, {task}, {name}", bootstrap)]
@@ -74,7 +74,7 @@ def _rows(part: pd.DataFrame, what: str, bootstrap: Bootstrap) -> Iterator[dict]
     for layer in sorted({layer for layer, _ in found}):
         others = found[layer, "other"]
         for kind in KINDS:
-            lost, excess = summarize(found[layer, kind], bootstrap.level), NOTHING
+            lost, excess = summarize(found[layer, kind], bootstrap.level), NO_ESTIMATE
             if kind != "other":
                 beyond = combine(difference, others, found[layer, kind])
                 excess = summarize(beyond, bootstrap.level)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from hones_core.schemas.tables import MASKING_DROP, MASKING_SCORE
 from hones_core.statistics import (
-    Estimate,
+    NO_ESTIMATE,
     Sampled,
     Score,
     combine,
@@ -19,7 +19,6 @@ from hones_core.statistics import (
 )
 from hones_core.tables.common import (
     AVERAGE,
-    PAPER_TASKS,
     Bootstrap,
     Frames,
     PaperFigures,
@@ -52,7 +51,6 @@ RANKER_ORDER = (
     "gaussian",
     "hones",
 )
-NAN_ESTIMATE = Estimate(*[float("nan")] * 6)
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def masking_drop(
         runs = _with_average(_drops(base, masked, scores, model, bootstrap))
         for (ranker, task), run in _in_order(runs):
             drop = run.mean
-            excess = NAN_ESTIMATE
+            excess = NO_ESTIMATE
             if ranker != control and (control, task) in runs:
                 beyond = combine(difference, runs[control, task].mean, drop)
                 excess = summarize(beyond, bootstrap.level)
@@ -103,7 +101,7 @@ def masking_drop(
             row |= columns_of("drop", summarize(drop, bootstrap.level))
             row |= columns_of("excess", excess) | {"shown": excess.low > 0}
             row |= {"paper_model": figures.model(model)}
-            rows.append(row | {"paper_drop": _figure(figures, model, ranker, task, runs)})
+            rows.append(row | {"paper_drop": figures.beside(model, ranker, task, runs)})
     return table_frame(rows, MASKING_DROP, bootstrap)
 
 
@@ -132,7 +130,7 @@ def masking_score(
             row |= columns_of("score", summarize(run.mean, bootstrap.level), p=False)
             row |= {"score_2021": of_2021.get((ranker, task), float("nan"))}
             row |= {"paper_model": figures.model(model)}
-            rows.append(row | {"paper_score": _figure(figures, model, ranker, task, runs)})
+            rows.append(row | {"paper_score": figures.beside(model, ranker, task, runs)})
     return table_frame(rows, MASKING_SCORE, bootstrap)
 
 
@@ -229,13 +227,6 @@ def _row(model: str, ranker: str, task: str, run: Run) -> dict:
         "seed_min": least,
         "seed_max": most,
     }
-
-
-def _figure(figures: PaperFigures, model: str, ranker: str, task: str, runs: dict) -> float:
-    """The paper's figure; its averages are over all four tasks and stand beside such only."""
-    if task == AVERAGE and {task for _, task in runs} - {AVERAGE} != PAPER_TASKS:
-        return float("nan")
-    return figures.figure(model, ranker, task)
 
 
 def _in_order(runs: dict[tuple[str, str], Run]) -> list[tuple[tuple[str, str], Run]]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from hones_core.neuron_sets import NeuronSet
+from hones_core.neuron_sets import GROUP_ITSELF, NeuronSet
 from hones_core.schemas.selectivity import SELECTIVITY, SELECTIVITY_BY_KIND, SELECTIVITY_INDEX
 from hones_core.statistics import (
+    NO_ESTIMATE,
     Sampled,
     Score,
     combine,
@@ -27,7 +28,7 @@ from hones_core.tables.common import (
     table_frame,
     tasks_of,
 )
-from hones_core.tables.groups import GROUP_ITSELF, NOTHING, beside_random, drops_by_trial
+from hones_core.tables.groups import beside_random, drops_by_trial
 
 Place = tuple[str, str]  # source task and kind of set
 Drops = dict[tuple[str, Place], dict[int, Sampled]]  # (target task, place) -> trial -> drop
@@ -134,7 +135,7 @@ def _index(drops: Mapping[str, Sampled | None], source: str, level: float) -> di
     if own is None or not others:
         nan = float("nan")
         found = {"own_drop": own.value if own else nan, "other_drop": nan}
-        return found | columns_of("index", NOTHING)
+        return found | columns_of("index", NO_ESTIMATE)
     other = mean_of(others)
     index = summarize(combine(difference, other, own), level)
     return {"own_drop": own.value, "other_drop": other.value} | columns_of("index", index)

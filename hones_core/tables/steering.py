@@ -17,7 +17,6 @@ from hones_core.statistics import (
 )
 from hones_core.tables.common import (
     AVERAGE,
-    PAPER_TASKS,
     Bootstrap,
     Frames,
     PaperFigures,
@@ -67,7 +66,7 @@ def steering(
             sd, least, most = spread([one.value for one in seeds.values()])
             row |= {"seed_sd": sd, "seed_min": least, "seed_max": most}
             row |= costs[method, task]
-            rows.append(row | {"paper_score": _figure(figures, model, method, task, runs)})
+            rows.append(row | {"paper_score": figures.beside(model, method, task, runs)})
     return table_frame(rows, STEERING, bootstrap)
 
 
@@ -102,8 +101,8 @@ def steering_bootstrap(
                     **columns_of("delta", found),
                     "mean_delta": found.mean,
                     "paper_model": means.model(model),
-                    "paper_mean_delta": _figure(means, model, baseline, task, runs),
-                    "paper_sd": _figure(sds, model, baseline, task, runs),
+                    "paper_mean_delta": means.beside(model, baseline, task, runs),
+                    "paper_sd": sds.beside(model, baseline, task, runs),
                 }
             )
     return table_frame(rows, STEERING_BOOTSTRAP, bootstrap)
@@ -160,13 +159,6 @@ def _in_order(runs: Runs) -> list[tuple[str, str]]:
     methods = ordered((method for method, _ in runs), METHOD_ORDER)
     tasks = ordered_tasks(task for _, task in runs)
     return [(method, task) for method in methods for task in tasks if (method, task) in runs]
-
-
-def _figure(figures: PaperFigures, model: str, name: str, task: str, runs: Runs) -> float:
-    """The paper's figure; its averages are over all four tasks and stand beside such only."""
-    if task == AVERAGE and {task for _, task in runs} - {AVERAGE} != PAPER_TASKS:
-        return float("nan")
-    return figures.figure(model, name, task)
 
 
 def _runs(steered: Frames, scores: Mapping[str, Score], model: str, bootstrap: Bootstrap) -> Runs:
