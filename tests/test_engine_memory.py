@@ -12,13 +12,15 @@ from hones_core.attribution.neuron_effects import measure_neuron_effects
 from hones_core.engine.at_once import Limits
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.interventions import MeanReplaceHead, ZeroNeurons
+from hones_core.engine.joint import JointEvaluator
 from hones_core.engine.memory import NotEnoughMemoryError, lowered
 from hones_core.steering.bank import Bank
 from hones_core.steering.training import Training, learn_scales
 
 pytest_plugins = ["model_fixtures"]
 
-TASKS = ("vqa", "caption", "retrieval")
+JOINT = "vqa+caption"
+TASKS = ("vqa", "caption", "retrieval", JOINT)
 LIMITS = Limits(copies=4, decode_rows=8, candidate_rows=3)
 
 
@@ -44,9 +46,16 @@ def cramped(tiny):
         hook.remove()
 
 
-def evaluator_of(tiny, task) -> Evaluator:
+def evaluator_of(tiny, task, limits=LIMITS) -> Evaluator | JointEvaluator:
+    if task == JOINT:
+        return JointEvaluator([evaluator_of(tiny, one, limits) for one in JOINT.split("+")])
     size = 4 * LIMITS.candidate_rows if task == "retrieval" else 4
-    return Evaluator(tiny.adapter, task, tiny.images, size, 6, limits=LIMITS)
+    return Evaluator(tiny.adapter, task, tiny.images, size, 6, limits=limits)
+
+
+def instances_of(task, images) -> list:
+    """The task's, or of the joint tasks both of every image."""
+    return [one for own in task.split("+") for one in make_instances(own, images)]
 
 
 def interventions() -> dict:
@@ -78,11 +87,10 @@ def columns_of_one(tiny, task, place=-1) -> int:
         lambda _module, args: most.append(args[0].shape[0] * args[0].shape[1])
     )
     try:
-        evaluator = Evaluator(
-            tiny.adapter, task, tiny.images, 4, 6, limits=Limits(1, 1, LIMITS.candidate_rows)
-        )
-        for instance in make_instances(task, 3):
-            outcomes(evaluator, [instance])
+        evaluator = evaluator_of(tiny, task, Limits(1, 1, LIMITS.candidate_rows))
+        instances = instances_of(task, 3)
+        for index in range(3):
+            outcomes(evaluator, [one for one in instances if one.image_id == index])
     finally:
         hook.remove()
     return max(most)
@@ -90,7 +98,7 @@ def columns_of_one(tiny, task, place=-1) -> int:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_outcomes_do_not_depend_on_it(tiny, cramped, capsys, task):
-    instances = make_instances(task, 4)
+    instances = instances_of(task, 4)
     expected = outcomes(evaluator_of(tiny, task), instances)
     least = columns_of_one(tiny, task, 0)
     capsys.readouterr()
@@ -107,11 +115,12 @@ def test_outcomes_do_not_depend_on_it(tiny, cramped, capsys, task):
         tiny.adapter.layers[0].mlp._forward_pre_hooks.clear()
 
 
-def test_less_at_once_in_order(tiny, cramped, capsys):
-    """First interventions, then decoded rows, then samples."""
-    evaluator = evaluator_of(tiny, "caption")
-    prepared = evaluator.prepare(make_instances("caption", 4))
-    cramped(columns_of_one(tiny, "caption", 0), place=0)
+@pytest.mark.parametrize("task", ["caption", JOINT])
+def test_less_at_once_in_order(tiny, cramped, capsys, task):
+    """First interventions, then decoded rows, then samples; a joint one is an image."""
+    evaluator = evaluator_of(tiny, task)
+    prepared = evaluator.prepare(instances_of(task, 4))
+    cramped(columns_of_one(tiny, task, 0), place=0)
     capsys.readouterr()
     evaluator.outcomes_under(prepared, interventions())
     said = [line.partition(" (")[0] for line in capsys.readouterr().err.splitlines()]
@@ -121,7 +130,7 @@ def test_less_at_once_in_order(tiny, cramped, capsys):
         f"{start}1 interventions and 8 decoded rows at once",
     ]
     assert said[-2:] == [f"{start}2 samples at once", f"{start}1 samples at once"]
-    assert [len(part.instances) for part in prepared.parts] == [1, 1, 1, 1]
+    assert [len(part.samples) for part in prepared.parts] == [1, 1, 1, 1]
 
 
 def test_the_lowest_limits():
@@ -142,6 +151,15 @@ def test_one_instance_too_many(tiny, cramped, error):
     modules = tiny.adapter.model.modules()
     assert sum(len(module._forward_pre_hooks) for module in modules) == 1  # the fixture's
     assert tiny.adapter.answer_positions is None
+
+
+def test_one_image_too_many(tiny, cramped):
+    """Of joint tasks, whose row has the columns of both questions."""
+    cramped(max(columns_of_one(tiny, task) for task in JOINT.split("+")))
+    remedy = r"tasks apart \(heads.joint_tasks: \[\]\)"
+    message = rf"instances 'vqa/1' and 'caption/1', about image '1.png', do not fit .* {remedy}"
+    with pytest.raises(NotEnoughMemoryError, match=message):
+        outcomes(evaluator_of(tiny, JOINT), instances_of(JOINT, 2))
 
 
 def test_other_errors_are_not_taken_for_it(tiny, monkeypatch):

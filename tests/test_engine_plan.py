@@ -21,6 +21,7 @@ from hones_core.engine.decode import Waiting, _Rows
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast_rankings import trace_candidates
 from hones_core.engine.interventions import MeanReplaceHead
+from hones_core.engine.joint import JointEvaluator
 from hones_core.engine.lengths import Lengths, measured
 from hones_core.engine.replay import Trace, replay, trace
 from hones_core.engine.segments import answer_segment, grow
@@ -136,6 +137,9 @@ def test_the_peak_of_neuron_effects(wide, samples, copies):
     assert 0.3 * expected < alive.peak < expected
 
 
+AT_ONCE = [(1, 1, 1), (4, 2, 3), (2, 4, 16)]
+
+
 class Alive(TorchDispatchMode):
     """The largest number of bytes of tensors, made while it is on, that are alive at once."""
 
@@ -161,15 +165,20 @@ class Alive(TorchDispatchMode):
         self.now -= self.known.pop(key, 0)
 
 
-@pytest.mark.parametrize("task", ["caption", "retrieval"])
-@pytest.mark.parametrize(("samples", "copies", "decoded"), [(1, 1, 1), (4, 2, 3), (2, 4, 16)])
+@pytest.mark.parametrize(
+    ("task", "samples", "copies", "decoded"),
+    [(task, *many) for task in ("caption", "retrieval") for many in AT_ONCE]
+    + [("vqa+caption", *AT_ONCE[-1])],
+)
 def test_the_peak_is_an_upper_bound_and_no_wild_one(wide, task, samples, copies, decoded):
     """Of all tensors that a chunk needs beside the model, under every head of the first layer."""
-    instances = make_instances(task, samples)
+    tasks = task.split("+")
+    instances = [one for own in tasks for one in make_instances(own, samples)]
     work = CANDIDATES if task == "retrieval" else ANSWERS
     limits = Limits(copies, decoded, candidate_rows=3)
-    evaluator = Evaluator(wide.adapter, task, wide.images, 64, 12, limits=limits)
-    lengths = measured(evaluator, instances)
+    evaluators = [Evaluator(wide.adapter, own, wide.images, 64, 12, limits=limits) for own in tasks]
+    evaluator = evaluators[0] if len(tasks) == 1 else JointEvaluator(evaluators)
+    lengths = evaluator.lengths(instances)
     expected = budget.PEAKS[work](
         shape_of(wide.adapter), lengths, Sizes(samples, copies, decoded, 3)
     )
@@ -304,6 +313,29 @@ def test_measured_lengths(tiny, task):
         assert (lengths.answer, lengths.target) == (6, max(targets))
     pairs = zip(images, texts, strict=True)
     assert lengths.prompt == max(tiny.inputs(*pair)["input_ids"].shape[1] for pair in pairs)
+
+
+def test_measured_lengths_of_joint_tasks(tiny):
+    """A joint row is as long, and as much of it is read, as if its drafts had all their tokens.
+
+    A draft and a target that begin alike share a column, which the plan does not know.
+    """
+    joint = JointEvaluator([tiny.evaluator(task) for task in ("vqa", "caption")])
+    captions = [
+        replace(one, references=5 * one.references[:1]) for one in make_instances("caption")
+    ]
+    found = []
+    for image in zip(make_instances("vqa"), captions, strict=True):
+        lengths = joint.lengths(image)
+        (part,) = joint.prepare(image).parts
+        segment = part.traced.traced.segments[0]
+        missing = sum(6 - len(draft) for draft in part.traced.drafts)
+        assert 0 <= lengths.columns - segment.real.shape[1] - missing <= 2
+        assert 0 <= 1 + lengths.nodes - segment.read_columns.shape[1] - missing <= 2
+        found.append(lengths)
+    largest = joint.lengths([*make_instances("vqa"), *captions])
+    assert largest.columns >= max(one.columns for one in found)
+    assert largest.nodes == max(one.nodes for one in found)
 
 
 @pytest.mark.parametrize("task", ["vqa", "retrieval"])

@@ -99,6 +99,21 @@ def test_measured_speed_and_memory_change_the_plan(paper):
     assert all(row.samples_at_once == 1 for row in small if row.stage == "masking")
 
 
+def test_joint_tasks_are_planned_for_all_questions_in_one_row(paper):
+    def peaks(path: str) -> dict:
+        given = {"path": path, "interventions_at_once": 1, "decode_rows": 4}
+        models = [model.model_copy(update={"batch_size": 1}) for model in paper.models]
+        engine = paper.engine.model_copy(update=given)
+        settings = paper.model_copy(update={"engine": engine, "models": models})
+        rows = projection.rows(settings, 32.0, plan.speeds("v100", None), 1)
+        return {(row.model, row.task): row.peak_gb for row in rows if row.stage == "head effects"}
+
+    together, apart = peaks("fast"), peaks("plain")
+    for model in (model.name for model in paper.models):
+        assert together[model, "vqa"] == together[model, "caption"] > apart[model, "caption"] + 0.1
+        assert together[model, "ocr"] == apart[model, "ocr"]
+
+
 def test_the_command(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     assert plan.main(["--config", "configs/paper.yaml"]) == 0

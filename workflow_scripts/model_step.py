@@ -39,34 +39,45 @@ def open_evaluator(
     and the lengths of the instances (None: all of the rule's). Raises ModelError for a device or
     files that cannot be used, and for a model that does not behave as the engine relies on.
     """
+    evaluator = unplanned_evaluator(snakemake, task or snakemake.wildcards.task)
+    if instances is None:
+        instances = to_instances(artifacts.read(snakemake.input.instances, INSTANCES))
+    plan_sizes(snakemake, evaluator, instances)
+    return evaluator
+
+
+def unplanned_evaluator(snakemake: Any, task: str) -> Evaluator:
+    """As `open_evaluator`, with chunk sizes that are still to be chosen."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(snakemake.threads)
     cfg = snakemake.params.cfg
-    model = dict(cfg["model"])
-    batch_size = model.pop("batch_size")
     engine = cfg.get("engine", {})
-    evaluator = Evaluator(
+    model = {name: value for name, value in cfg["model"].items() if name != "batch_size"}
+    return Evaluator(
         _checked_model(tuple(model.items()), engine.get("path", "fast")),
-        task or snakemake.wildcards.task,
+        task,
         cfg["image_folder"],
-        batch_size or 1,
+        cfg["model"]["batch_size"] or 1,
         **cfg.get("decoding", {}),
         engine=engine.get("path", "fast"),
         limits=Limits(candidate_rows=engine.get("candidate_rows", Limits.candidate_rows)),
         close_margin=engine.get("close_margin"),
     )
-    if instances is None:
-        instances = to_instances(artifacts.read(snakemake.input.instances, INSTANCES))
+
+
+def plan_sizes(snakemake: Any, evaluator: Any, instances: Sequence[Instance]) -> None:
+    """Choose the sizes of an evaluator, or of a joint one, that the configuration leaves open."""
+    cfg = snakemake.params.cfg
+    engine = cfg.get("engine", {})
     plan_evaluator(
         evaluator,
         instances,
         answered="decoding" in cfg,
-        batch_size=batch_size,
+        batch_size=cfg["model"]["batch_size"],
         copies=engine.get("interventions_at_once") if engine else 1,
         decode_rows=engine.get("decode_rows"),
     )
-    return evaluator
 
 
 @lru_cache(maxsize=1)  # a job's tasks share the model

@@ -22,7 +22,7 @@ from hones_core.benchmark.images import open_image
 from hones_core.engine import fast, fast_rankings, plain
 from hones_core.engine.at_once import Limits
 from hones_core.engine.interventions import Change, Intervention, applied
-from hones_core.engine.lengths import common_prefix
+from hones_core.engine.lengths import Lengths, common_prefix, measured
 from hones_core.engine.memory import Part, run_parts, trace_parts
 from hones_core.engine.overflow import located
 from hones_core.engine.results import Answer, Ranked
@@ -66,7 +66,7 @@ class Prepared:
 
     instances: Sequence[Instance]
     score_targets: bool
-    parts: list[Part] | None
+    parts: list[Part[Instance]] | None
 
 
 class Evaluator:
@@ -107,6 +107,15 @@ class Evaluator:
         if self.task.KIND == "ranking":
             return None
         return plain.greedy_settings(self.adapter, self.max_new_tokens)
+
+    @property
+    def decodes(self) -> bool:
+        """Whether answers are generated, not candidates ranked."""
+        return self.task.KIND != "ranking"
+
+    def lengths(self, instances: Sequence[Instance]) -> Lengths:
+        """The largest among some of the instances (see `lengths.measured`)."""
+        return measured(self, instances)
 
     def chunks(self, instances: Sequence[Instance]) -> list[Sequence[Instance]]:
         """The instances in fixed chunks for `prepare`, in the given order.
@@ -199,13 +208,13 @@ class Evaluator:
         self,
         prepared: Prepared,
         interventions: Mapping[Label, Intervention | None],
-        part: Part,
+        part: Part[Instance],
     ) -> dict[Label, list[Outcome]]:
         found = self.fast_results(part.traced, interventions)
         return {
             label: [
                 self.settled(instance, result, prepared, interventions[label])
-                for instance, result in zip(part.instances, results, strict=True)
+                for instance, result in zip(part.samples, results, strict=True)
             ]
             for label, results in found.items()
         }

@@ -12,7 +12,6 @@ import torch
 
 from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PROMPTS, Sizes
-from hones_core.engine.lengths import measured
 from hones_core.engine.shapes import shape_of
 from hones_core.engine.sizing import SHARES, choose, describe, given_sizes
 from hones_core.tasks.instances import Instance
@@ -73,12 +72,12 @@ def plan_evaluator(
     """
     work = PROMPTS
     if answered:
-        work = CANDIDATES if evaluator.task.KIND == "ranking" else ANSWERS
+        work = ANSWERS if evaluator.decodes else CANDIDATES
     rows = evaluator.limits.candidate_rows
     given = given_sizes(work, batch_size, copies, decode_rows, rows)
     sizes = replace(Sizes(decode_rows=evaluator.limits.decode_rows), **given)
     if _open_sizes(work, given):
-        adapter, lengths = evaluator.adapter, measured(evaluator, instances)
+        adapter, lengths = evaluator.adapter, evaluator.lengths(instances)
         free = usable_for_layers(adapter)
         chosen = choose(shape_of(adapter), work, lengths, free, given, adapter.device.type)
         print(describe(chosen, work, given, lengths), file=sys.stderr, flush=True)

@@ -9,18 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PEAKS, Sizes
 from hones_core.engine.free_memory import free_bytes
-from hones_core.engine.lengths import measured
 from hones_core.engine.shapes import shape_of
 from hones_core.tasks.instances import Instance
 
 Result = TypeVar("Result")
+Sample = TypeVar("Sample")  # an instance, or those that are asked about one image
 # How torch says it on a CPU, where it raises RuntimeError.
 CPU_MESSAGES = ("can't allocate memory", "not enough memory")
 
@@ -30,23 +30,23 @@ class NotEnoughMemoryError(RuntimeError):
 
 
 @dataclass
-class Part:
-    """Instances that were traced together."""
+class Part(Generic[Sample]):
+    """Samples that were traced together."""
 
-    instances: Sequence[Instance]
+    samples: Sequence[Sample]
     traced: Any
 
 
 def trace_parts(
-    evaluator: Any, instances: Sequence[Instance], trace: Callable[[Sequence[Instance]], Any]
-) -> list[Part]:
-    """The instances traced, all together or, where memory runs out, in halves of halves.
+    evaluator: Any, samples: Sequence[Sample], trace: Callable[[Sequence[Sample]], Any]
+) -> list[Part[Sample]]:
+    """The samples traced, all together or, where memory runs out, in halves of halves.
 
     Later chunks are then divided from the start: `evaluator.fitting` remembers how many fit.
-    Raises NotEnoughMemoryError for an instance that does not fit alone.
+    Raises NotEnoughMemoryError for a sample that does not fit alone.
     """
-    waiting = _divided(instances, evaluator.fitting)
-    parts: list[Part] = []
+    waiting = _divided(samples, evaluator.fitting)
+    parts: list[Part[Sample]] = []
     while waiting:
         some = waiting.pop(0)
         traced, problem = _attempt(partial(trace, some))
@@ -59,16 +59,16 @@ def trace_parts(
 
 def run_parts(
     evaluator: Any,
-    parts: list[Part],
-    run: Callable[[Part], Result],
-    trace: Callable[[Sequence[Instance]], Any],
+    parts: list[Part[Sample]],
+    run: Callable[[Part[Sample]], Result],
+    trace: Callable[[Sequence[Sample]], Any],
     interventions: int,
 ) -> list[Result]:
     """`run` of every part; a part that does not fit is run again with less at once.
 
     First `evaluator.limits.copies` is halved, then `decode_rows`, both for good; then the part is
-    traced anew in two halves, which take its place in `parts`. Raises NotEnoughMemoryError for an
-    instance that does not fit alone.
+    traced anew in two halves, which take its place in `parts`. Raises NotEnoughMemoryError for a
+    sample that does not fit alone.
     """
     found: list[Result] = []
     while len(found) < len(parts):
@@ -77,16 +77,16 @@ def run_parts(
         if problem is None:
             found.append(result)
             continue
-        count = len(part.instances)
-        lower = lowered(evaluator.limits, count, interventions, evaluator.task.KIND != "ranking")
+        count = len(_instances(part.samples))
+        lower = lowered(evaluator.limits, count, interventions, evaluator.decodes)
         if lower is not None:
             evaluator.limits = lower
             _say(problem, f"{lower.copies} interventions and {lower.decode_rows} decoded rows")
             continue
-        place, instances = len(found), part.instances
+        place, samples = len(found), part.samples
         part.traced = None  # the halves need its room
         del part, parts[place]
-        halves = _halves(evaluator, instances, problem)
+        halves = _halves(evaluator, samples, problem)
         parts[place:place] = [new for half in halves for new in trace_parts(evaluator, half, trace)]
     return found
 
@@ -165,21 +165,25 @@ def _attempt(run: Callable[[], Result]) -> tuple[Any, str | None]:
     return None, message
 
 
-def _halves(
-    evaluator: Any, instances: Sequence[Instance], problem: str
-) -> list[Sequence[Instance]]:
-    """Two halves, each of which may still be too large; NotEnoughMemoryError for one instance."""
-    if len(instances) == 1:
-        raise NotEnoughMemoryError(_alone(evaluator, instances[0], problem))
-    size = -(-len(instances) // 2)
+def _halves(evaluator: Any, samples: Sequence[Sample], problem: str) -> list[Sequence[Sample]]:
+    """Two halves, each of which may still be too large; NotEnoughMemoryError for one sample."""
+    if len(samples) == 1:
+        raise NotEnoughMemoryError(_alone(evaluator, _instances(samples), problem))
+    size = -(-len(samples) // 2)
     evaluator.fitting = size
     _say(problem, f"{size} samples")
-    return _divided(instances, size)
+    return _divided(samples, size)
 
 
-def _divided(instances: Sequence[Instance], size: int | None) -> list[Sequence[Instance]]:
-    size = size or len(instances)
-    return [instances[start : start + size] for start in range(0, len(instances), size)]
+def _divided(samples: Sequence[Sample], size: int | None) -> list[Sequence[Sample]]:
+    size = size or len(samples)
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def _instances(samples: Sequence[Any]) -> list[Instance]:
+    """Those of samples, each of which is one or a list of them."""
+    lists = [[sample] if isinstance(sample, Instance) else sample for sample in samples]
+    return [one for own in lists for one in own]
 
 
 def _say(problem: str, now: str) -> None:
@@ -187,18 +191,23 @@ def _say(problem: str, now: str) -> None:
     print(f"out of memory: from here on {now} at once ({line})", file=sys.stderr, flush=True)
 
 
-def _alone(evaluator: Any, instance: Instance, problem: str) -> str:
-    """What is wrong with one instance, in numbers, and what to do."""
+def _alone(evaluator: Any, instances: Sequence[Instance], problem: str) -> str:
+    """What is wrong with one sample, in numbers, and what to do."""
     adapter = evaluator.adapter
-    work = CANDIDATES if evaluator.task.KIND == "ranking" else ANSWERS
+    work = ANSWERS if evaluator.decodes else CANDIDATES
     sizes = Sizes(candidate_rows=evaluator.limits.candidate_rows)
-    lengths = measured(evaluator, [instance])
+    lengths = evaluator.lengths(instances)
     needed = PEAKS[work](shape_of(adapter), lengths, sizes)
     free = " and ".join(f"{free_bytes(one) / 1e9:.3g} GB of {one}" for one in adapter.devices)
+    names = " and ".join(repr(one.instance_id) for one in instances)
+    who, tokens, apart = f"instance {names} does", f"its {lengths.prompt} prompt tokens need", ""
+    if len(instances) > 1:
+        who = f"instances {names}, about image {instances[0].image!r}, do"
+        tokens = f"their {lengths.columns} tokens in one row need"
+        apart = ", measure their tasks apart (heads.joint_tasks: [])"
     return (
-        f"instance {instance.instance_id!r} does not fit into memory even alone, with one "
-        f"intervention and one decoded row at a time: its {lengths.prompt} prompt tokens need "
-        f"about {needed / 1e9:.3g} GB beside the model, {free} are free. End what else runs "
-        "there, use a device with more memory, or set the model's dtype to float16 "
-        f"({problem.splitlines()[0] if problem else 'torch'})"
+        f"{who} not fit into memory even alone, with one intervention and one decoded row at a "
+        f"time: {tokens} about {needed / 1e9:.3g} GB beside the model, {free} are free. End what "
+        f"else runs there{apart}, use a device with more memory, or set the model's dtype to "
+        f"float16 ({problem.splitlines()[0] if problem else 'torch'})"
     )

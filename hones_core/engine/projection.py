@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hones_core.engine import budget, workload
 from hones_core.engine.budget import Sizes
-from hones_core.engine.lengths import Lengths
+from hones_core.engine.lengths import Lengths, side_by_side
 from hones_core.engine.shapes import KNOWN_CONFIGS, Shape, image_tokens, shape_from_config
 from hones_core.engine.sizing import SHARES, Chosen, choose, given_sizes
 from hones_core.engine.workload import Cost, Interventions
@@ -226,6 +226,8 @@ class _Setting:
     def row(self, job: Job) -> Row:
         """Sizes first, as they say how many rows are decoded together; then costs and hours."""
         usual, largest = self.lengths(job.task)
+        if job.stage == "head effects" and job.task in self.joint_tasks:
+            largest = self.joint_lengths()
         chosen = self.chosen(job, largest)
         plain, fast, least = self.costs(job, usual, chosen.sizes)
         plain_hours, fast_hours = (self.hours(job, usual, cost) for cost in (plain, fast))
@@ -262,6 +264,15 @@ class _Setting:
             workload.typical(family, task, image, candidates),
             workload.longest(family, task, most, candidates, new),
         )
+
+    @property
+    def joint_tasks(self) -> tuple[str, ...]:
+        """Those whose head effects are measured in one pass, which the plain path cannot."""
+        return self.settings.heads.joint_tasks if self.settings.engine.path == "fast" else ()
+
+    def joint_lengths(self) -> Lengths:
+        """Of the longest questions of the joint tasks in one row, behind the image."""
+        return side_by_side([self.lengths(task)[1] for task in self.joint_tasks], self.image[1])
 
     def chosen(self, job: Job, lengths: Lengths) -> Chosen:
         """The sizes that `open_evaluator` would plan on a device with that much free memory."""
