@@ -63,9 +63,14 @@ def describe(chosen: Chosen, work: str, given: dict[str, int], lengths: Lengths)
         f"{getattr(chosen.sizes, name)} {text}{' (given)' if name in given else ''}"
         for name, text in names.items()
     ]
+    row = (
+        f"rows of up to {lengths.columns}"
+        if lengths.beside
+        else f"prompts of up to {lengths.prompt}"
+    )
     fits = "" if chosen.peak <= chosen.free else ", which is more: it may not fit"
     return (
-        f"memory plan: {', '.join(parts)} at once, for prompts of up to {lengths.prompt} tokens; "
+        f"memory plan: {', '.join(parts)} at once, for {row} tokens; "
         f"at most {chosen.peak / 1e9:.2f} of {chosen.free / 1e9:.2f} GB{fits}"
     )
 
