@@ -56,26 +56,28 @@ def chunks_to_sum(
 ) -> Iterator[tuple[int, Sequence[Instance]]]:
     """(number of instances before it, chunk) of each chunk that the caller has to add to `sums`.
 
-    `sums` (float64, zero at first) are kept in `parts` from time to time; on the next start they
-    are filled with what was kept and only the later chunks are yielded, so that everything is
-    added in the same order, and to the same bits, as without a break.
+    `sums` (float64, zero at first) are kept in `parts` from time to time, more seldom the longer
+    that takes; on the next start they are filled with what was kept and only the later chunks are
+    yielded, so that everything is added in the same order, and to the same bits, as without a
+    break.
     """
     parts = parts or Parts()
     ids = [[one.instance_id for one in chunk] for chunk in chunks]
     places = [list(place) for place in sums]
     restored = _restore(sums, parts, lambda count: [places, ids[:count]], len(chunks))
     kept = sum(map(len, chunks[:restored]))
-    saved, last = restored, time.monotonic()
+    saved, last, wait = restored, time.monotonic(), parts.every_seconds
     start = 0
     watched = progress(chunks, label, size=len, unit="samples", kept=lambda: kept)
     for count, chunk in enumerate(watched, start=1):
         if count > restored:
             yield start, chunk
-            if time.monotonic() - last >= parts.every_seconds:
+            if (begun := time.monotonic()) - last >= wait:
                 values = np.concatenate([array.ravel() for array in sums.values()])
                 parts.save(_sums(count), [places, ids[:count]], pa.table({"sum": values}))
                 parts.drop(_sums(saved))
                 saved, last = count, time.monotonic()
+                wait = parts.wait_after(last - begun)
         start += len(chunk)
 
 

@@ -21,6 +21,7 @@ from hones_core.atomic import written_atomically
 
 LARGEST_READ = 100_000_000  # bytes; larger inputs are known by size and time of change
 _DIGEST = 32  # bytes at the beginning of a part
+QUICK = 3.0  # seconds; after a save that took longer the next one waits in proportion
 
 
 class Parts:
@@ -28,7 +29,7 @@ class Parts:
 
     `key` is any JSON-serialisable value: everything but the instances on which the parts depend
     (configuration, code, versions, inputs). Parts under another key stay where they are, unused,
-    until `remove`. `every_seconds`: sums that grow are kept that often.
+    until `remove`. `every_seconds`: sums that grow are kept that often, if that is quick.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Parts:
             stored = self._path(name).read_bytes()
         except FileNotFoundError:
             return None
-        digest, content = stored[:_DIGEST], stored[_DIGEST:]
+        digest, content = stored[:_DIGEST], memoryview(stored)[_DIGEST:]
         if digest != _digest(self.key, name, key, content):
             _say(f"{self._path(name)} is damaged or not of these instances; it is made again")
             return None
@@ -72,9 +73,17 @@ class Parts:
             return
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        content = sink.getvalue().to_pybytes()
-        with written_atomically(self._path(name)) as temporary:
-            temporary.write_bytes(_digest(self.key, name, key, content) + content)
+        content = memoryview(sink.getvalue())
+        with written_atomically(self._path(name)) as temporary, temporary.open("wb") as file:
+            file.write(_digest(self.key, name, key, content))
+            file.write(content)
+
+    def wait_after(self, took: float) -> float:
+        """Seconds until the next save after one that took so many.
+
+        With 60 s between saves no more than a twentieth of the time goes into them.
+        """
+        return self.every_seconds * max(1.0, took / QUICK)
 
     def drop(self, name: str) -> None:
         """Remove one part, if it is there."""
@@ -121,8 +130,10 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def _digest(job: str, name: str, key: Any, content: bytes) -> bytes:
-    return hashlib.sha256(f"{job} {name} {fingerprint(key)}\n".encode() + content).digest()
+def _digest(job: str, name: str, key: Any, content: memoryview) -> bytes:
+    digest = hashlib.sha256(f"{job} {name} {fingerprint(key)}\n".encode())
+    digest.update(content)  # which may be a gigabyte: no copy of it
+    return digest.digest()
 
 
 def _say(line: str) -> None:

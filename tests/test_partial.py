@@ -1,10 +1,13 @@
 """Parts of long jobs: given back whole and to the job that kept them, or not at all."""
 
 import os
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from hones_core.measuring import chunks_to_sum
 from hones_core.partial import Parts, fingerprint, input_state
 
 TABLE = pa.table({"number": [0.1, float("nan"), -0.0], "text": ["a", "ü\0", ""]})
@@ -134,3 +137,34 @@ def test_pieces_of_a_job_keep_their_parts_apart(tmp_path):
     parts.remove()
     assert not (tmp_path / "job.partial").exists()
     Parts().within("development").save("00000", "a", table)  # nothing is kept without a folder
+
+
+@pytest.mark.parametrize(
+    ("took", "expected"),
+    [
+        (0.5, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]),  # after 60 s
+        (12.0, [2, 10, 18]),  # 12 s in every 252 s, where 20 times 12 s lie between two saves
+    ],
+)
+def test_sums_are_kept_more_seldom_the_longer_it_takes(tmp_path, monkeypatch, took, expected):
+    """A clock that only the chunks, of 30 s each, and the saves advance."""
+    now, saved = 0.0, []
+    monkeypatch.setattr("hones_core.measuring.time", SimpleNamespace(monotonic=lambda: now))
+
+    class Slow(Parts):
+        def save(self, name, key, table):
+            nonlocal now
+            now += took
+            saved.append(name)
+            super().save(name, key, table)
+
+    chunks = [[SimpleNamespace(instance_id=f"i{index}")] for index in range(20)]
+    sums = {(0, 0): np.zeros(3)}
+    for _ in chunks_to_sum(chunks, sums, "neurons", Slow(tmp_path / "sums.partial", KEY)):
+        sums[0, 0] += 1
+        now += 30
+    assert saved == [f"sums_{count:05d}" for count in expected]
+    again = {(0, 0): np.zeros(3)}
+    parts = Parts(tmp_path / "sums.partial", KEY)
+    left = list(chunks_to_sum(chunks, again, "neurons", parts))
+    assert len(left) == 20 - expected[-1] and again[0, 0].tolist() == [expected[-1]] * 3
