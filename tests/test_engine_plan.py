@@ -2,7 +2,9 @@
 
 import json
 import weakref
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from types import SimpleNamespace
 
@@ -13,14 +15,18 @@ from torch import is_tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from hones_core.attribution.activations import measure_activations
 from hones_core.attribution.neuron_effects import measure_neuron_effects
+from hones_core.attribution.token_level.dla import measure_dla
+from hones_core.attribution.token_level.llm_knowledge import measure_llm_knowledge
 from hones_core.engine import budget, free_memory, sizing
+from hones_core.engine.activations import last_token_activations
 from hones_core.engine.at_once import Limits
 from hones_core.engine.budget import ANSWERS, CANDIDATES, PROMPTS, Sizes
 from hones_core.engine.decode import Waiting, _Rows
 from hones_core.engine.evaluate import Evaluator
 from hones_core.engine.fast_rankings import trace_candidates
-from hones_core.engine.interventions import MeanReplaceHead
+from hones_core.engine.interventions import MeanReplaceHead, recorded_activations
 from hones_core.engine.joint import JointEvaluator
 from hones_core.engine.lengths import Lengths, measured
 from hones_core.engine.replay import Trace, replay, trace
@@ -135,6 +141,32 @@ def test_the_peak_of_neuron_effects(wide, samples, copies):
         heads = [(0, head) for head in range(4)]
         measure_neuron_effects(evaluator, instances, instances, heads)
     assert 0.3 * expected < alive.peak < expected
+
+
+LAST_POSITION = {
+    "engine.activations": lambda evaluator, instances: last_token_activations(
+        evaluator.adapter, evaluator.encode(instances)
+    ),
+    "attribution.activations": partial(measure_activations, aggregate="last"),
+    "attribution.token_level.dla": measure_dla,
+    "attribution.token_level.llm_knowledge": measure_llm_knowledge,
+}
+
+
+@pytest.mark.parametrize("place", LAST_POSITION)
+def test_of_the_last_position_nothing_else_is_kept(tiny, monkeypatch, place):
+    kept = []
+
+    @contextmanager
+    def watched(*arguments):
+        with recorded_activations(*arguments) as records:
+            yield records
+        kept.extend(records)
+
+    monkeypatch.setattr(f"hones_core.{place}.recorded_activations", watched)
+    LAST_POSITION[place](tiny.evaluator("vqa"), make_instances("vqa", 2))
+    assert len(kept) == tiny.adapter.n_layers
+    assert [one.untyped_storage().nbytes() for one in kept] == [size(one) for one in kept]
 
 
 AT_ONCE = [(1, 1, 1), (4, 2, 3), (2, 4, 16)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import recorded_activations
+from hones_core.engine.interventions import at_last_position, recorded_activations
 from hones_core.progress import progress
 from hones_core.tasks.instances import Instance
 
@@ -40,7 +40,7 @@ def measure_activations(
             mask = batch.attention_mask
 
             def reduce(z: Tensor, mask: Tensor = mask) -> Tensor:
-                return z[:, -1].float() if aggregate == "last" else masked_mean(z, mask)
+                return at_last_position(z) if aggregate == "last" else masked_mean(z, mask)
 
             with recorded_activations(adapter, reduce, activation) as records:
                 adapter.hidden_states(batch)

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from hones_core.engine.at_once import together
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import Change, Intervention, applied, recorded_activations
+from hones_core.engine.interventions import (
+    Change,
+    Intervention,
+    applied,
+    at_last_position,
+    recorded_activations,
+)
 from hones_core.engine.replay import replay, trace
 from hones_core.engine.segments import prompt_segment
 from hones_core.models.adapter import Adapter, Batch
@@ -32,7 +38,7 @@ class LastTokenActivations:
             self.base = last_token_activations(evaluator.adapter, self.batch)
             return
         adapter = evaluator.adapter
-        with recorded_activations(adapter, _last) as records:
+        with recorded_activations(adapter, at_last_position) as records:
             self.traced = trace(adapter, [prompt_segment(adapter, self.batch)])
         self.base = torch.stack(records, dim=1)
 
@@ -48,7 +54,7 @@ class LastTokenActivations:
         if self.traced is None:
             return
         for labels in together(changes, self.evaluator.limits.copies):
-            with recorded_activations(adapter, _last) as records:
+            with recorded_activations(adapter, at_last_position) as records:
                 replay(adapter, self.traced, [changes[label] for label in labels], keep_keys=False)
             for copy, label in enumerate(labels):
                 yield label, self._stacked(records, copy)
@@ -73,11 +79,6 @@ class LastTokenActivations:
 
 def last_token_activations(adapter: Adapter, batch: Batch) -> Tensor:
     """z at the last prompt token of every layer, [B, L, m] in float32 (left-padded batch)."""
-    with recorded_activations(adapter, _last) as records:
+    with recorded_activations(adapter, at_last_position) as records:
         adapter.hidden_states(batch)
     return torch.stack(records, dim=1)
-
-
-def _last(z: Tensor) -> Tensor:
-    """A copy: a view would keep the activations of all positions in memory."""
-    return z[:, -1].float().clone()

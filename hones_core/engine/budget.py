@@ -122,17 +122,12 @@ def candidates_peak(shape: Shape, lengths: Lengths, sizes: Sizes) -> int:
 
 
 def prompts_peak(shape: Shape, lengths: Lengths, sizes: Sizes) -> int:
-    """Neuron effects: prompts alone, replayed; z of the last token (m L, float32) six times.
-
-    In float32 the last token's z is a view that keeps every token's: m L for each column.
-    """
+    """Neuron effects: prompts alone, replayed; z of the last token (m L, float32) six times."""
     columns = lengths.prompt
     once = trace_bytes(shape, columns, 1) + segment_bytes(shape, columns, columns)
     replayed = keys_values_bytes(shape, columns, shape.layers - 1)
     replayed += layer_bytes(shape, columns, columns)
     neurons = 24 * shape.layers * shape.ffn * (1 + sizes.copies)
-    if shape.value_bytes == 4:
-        replayed += 4 * shape.layers * shape.ffn * columns
     weight = 4 * shape.width * shape.ffn  # one layer's down_proj in float32
     return sizes.samples * (once + neurons + sizes.copies * replayed) + weight
 

@@ -331,7 +331,8 @@ def recorded_activations(
 
     source 'z' is the input of `down_proj`, act(gate(x)) * up(x) as interventions leave it, whether
     they are applied before or after this begins; 'gate' is act(gate(x)) alone.
-    The list has one entry per layer, all where inputs go. Raises ValueError for another source.
+    The list has one entry per layer, all where inputs go; a view of the activations in it keeps
+    them all in memory (see `at_last_position`). Raises ValueError for another source.
     """
     if source not in SOURCES:
         raise ValueError(f"unknown activation {source!r}; known: {SOURCES}")
@@ -352,3 +353,8 @@ def recorded_activations(
                 )
             stack.callback(handle.remove)
         yield records
+
+
+def at_last_position(activations: Tensor) -> Tensor:
+    """A copy in float32 of [B, T, m] at the last position, [B, m], which lets go of the others."""
+    return activations[:, -1].to(torch.float32, copy=True)

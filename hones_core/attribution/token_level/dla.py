@@ -15,7 +15,7 @@ from hones_core.attribution.token_level.last_position import (
     recorded_inputs,
 )
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import recorded_activations
+from hones_core.engine.interventions import at_last_position, recorded_activations
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.progress import progress
 from hones_core.tasks.instances import Instance
@@ -44,7 +44,7 @@ def direct_attributions(adapter: Adapter, batch: Batch, targets: Tensor) -> Tens
     norm = adapter.language_model.norm
     with (
         recorded_inputs([norm]) as final,
-        recorded_activations(adapter, lambda z: z[:, -1].float()) as records,
+        recorded_activations(adapter, at_last_position) as records,
     ):
         adapter.hidden_states(batch)
     device = norm.weight.device

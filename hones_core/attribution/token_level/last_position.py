@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import NEURONS, Change, recorded_activations
+from hones_core.engine.interventions import (
+    NEURONS,
+    Change,
+    at_last_position,
+    recorded_activations,
+)
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.tasks.instances import Instance
 
@@ -63,7 +68,7 @@ class LastPosition:
         rows = torch.arange(len(self.last.input_ids), device=self.adapter.device)
         with (
             torch.no_grad(),
-            recorded_activations(self.adapter, lambda z: z[:, -1].float()) as records,
+            recorded_activations(self.adapter, at_last_position) as records,
         ):
             self.hidden(rows)
         return torch.stack(records, dim=1)
@@ -100,7 +105,7 @@ def recorded_inputs(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
     with ExitStack() as stack:
         for module in modules:
             handle = module.register_forward_pre_hook(
-                lambda _module, args: records.append(args[0][:, -1])
+                lambda _module, args: records.append(args[0][:, -1].clone())
             )
             stack.callback(handle.remove)
         yield records

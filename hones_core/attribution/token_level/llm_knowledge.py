@@ -14,7 +14,7 @@ from hones_core.attribution.token_level.last_position import (
     recorded_inputs,
 )
 from hones_core.engine.evaluate import Evaluator
-from hones_core.engine.interventions import recorded_activations
+from hones_core.engine.interventions import at_last_position, recorded_activations
 from hones_core.models.adapter import Adapter, Batch
 from hones_core.progress import progress
 from hones_core.tasks.instances import Instance
@@ -58,7 +58,7 @@ def increases(
     middles = [layer.post_attention_layernorm for layer in adapter.layers]
     with (
         recorded_inputs([*middles, norm]) as residuals,
-        recorded_activations(adapter, lambda z: z[:, -1].float()) as activations,
+        recorded_activations(adapter, at_last_position) as activations,
     ):
         adapter.hidden_states(batch)
     device = adapter.unembedding.device  # of the readout, to which a layer's share is moved
