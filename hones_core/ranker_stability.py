@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from hones_core.attribution.hones import base_contributions
 from hones_core.attribution.measurements import Measurements, Options
 from hones_core.attribution.rankers import rank_neurons
 from hones_core.benchmark.seeding import seeded_order
 from hones_core.neuron_sets import top_set
 from hones_core.ranker_catalogue import can_be_drawn
-from hones_core.schemas.heads import BASE
+from hones_core.schemas.agreement import RANKER_STABILITY
 from hones_core.tasks.instances import Instance
 
 # What measures an artifact of `ranker_catalogue` on some instances.
@@ -67,12 +68,14 @@ def measure_stability(
     """The RANKER_STABILITY artifact: agreement of top sets between random halves of the samples.
 
     `measures` makes each artifact that the rankers read, of some instances; the heads and their
-    weights are those of all samples. A ranker of `rankers` for which not `can_be_drawn` raises
-    ValueError.
+    weights are those of all samples. No rows, and nothing measured, if there are no rankers. A
+    ranker of `rankers` for which not `can_be_drawn` raises ValueError.
     """
     for name in rankers:
         if not can_be_drawn(name):
             raise ValueError(f"the order of {name} does not depend on the task's samples alone")
+    if not rankers:
+        return pd.DataFrame(columns=RANKER_STABILITY.names)
     measured = [{name: measure(part) for name, measure in measures.items()} for part in parts]
     sizes = [len(part) for part in parts]
     chosen = list(range(len(parts)))
@@ -100,21 +103,31 @@ def measure_stability(
             with_whole = sum(len(half[name] & whole[name]) for half in (first, second)) / 2
             between = len(first[name] & second[name])
             rows.append((name, draw, size, between / size, with_whole / size))
-    names = ["ranker", "draw", "n_neurons", "between_halves", "with_all"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=RANKER_STABILITY.names)
 
 
 def pool(name: str, frames: Sequence[pd.DataFrame], sizes: Sequence[int]) -> pd.DataFrame:
-    """One artifact of all samples from those of disjoint parts with `sizes` samples."""
+    """One artifact of all samples from those of disjoint parts with `sizes` samples.
+
+    Rows are added as they stand, which for millions of them takes seconds where looking their keys
+    up would take minutes. Raises ValueError for parts that do not have the same keys in one order.
+    """
     key = KEYS[name]
-    together = pd.concat(frames, ignore_index=True)
     if key is None:
-        return together
-    weights = np.repeat(np.asarray(sizes) / sum(sizes), [len(frame) for frame in frames])
-    values = [column for column in together.columns if column not in key]
-    means = [column for column in values if column not in SUMMED]
-    together[means] = together[means].mul(weights, axis=0)
-    return together.groupby(key, as_index=False)[values].sum()
+        return pd.concat(frames, ignore_index=True)
+    first = frames[0]
+    keys = {column: first[column].to_numpy() for column in key}
+    for number, frame in enumerate(frames):
+        if not all(np.array_equal(frame[column], values) for column, values in keys.items()):
+            raise ValueError(f"{name}: part {number} has other rows than part 0, in {key}")
+    pooled = dict(keys)
+    weights = np.asarray(sizes) / sum(sizes)
+    for column in first.columns.drop(key):
+        values = [frame[column].to_numpy() for frame in frames]
+        if column not in SUMMED:
+            values = [weight * own for weight, own in zip(weights, values, strict=True)]
+        pooled[column] = sum(values)
+    return pd.DataFrame(pooled)
 
 
 def _clipped(frames: dict[str, pd.DataFrame], clip: str) -> dict[str, pd.DataFrame]:
@@ -124,8 +137,7 @@ def _clipped(frames: dict[str, pd.DataFrame], clip: str) -> dict[str, pd.DataFra
     clipped = dict(frames)
     for name in {"neuron_effects", "gaussian_effects"} & set(frames):
         frame = frames[name].copy()
-        base = frame[frame["head_layer"] == BASE].set_index(NEURON)["contribution"]
-        own = base.loc[list(map(tuple, frame[NEURON].to_numpy()))].to_numpy()
+        own = base_contributions(frame)[frame["layer"], frame["neuron"]]
         frame["drop"] = np.maximum(0, own - frame["contribution"])
         clipped[name] = frame
     return clipped

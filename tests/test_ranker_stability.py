@@ -11,8 +11,16 @@ from hones_core.attribution.neuron_effects import measure_neuron_effects
 from hones_core.attribution.token_level.dla import measure_dla
 from hones_core.attribution.token_level.qrnca import measure_qrnca
 from hones_core.ranker_catalogue import CATALOGUE, can_be_drawn
-from hones_core.ranker_stability import KEYS, _clipped, divide, measure_stability, pool
+from hones_core.ranker_stability import (
+    KEYS,
+    SUMMED,
+    _clipped,
+    divide,
+    measure_stability,
+    pool,
+)
 from hones_core.schemas.agreement import RANKER_STABILITY, STABILITY
+from hones_core.tables.plain import write_plain_table
 from hones_core.tables.stability import stability
 
 pytest_plugins = ["model_fixtures"]
@@ -62,6 +70,78 @@ def test_pooled_parts_are_the_measurement_of_all(measures, instances, name):
         atol=1e-6,
         check_dtype=False,
     )
+
+
+def looked_up(name: str, frames: list, sizes: list) -> pd.DataFrame:
+    """The pooled rows, whatever their order in the parts: grouped by key."""
+    key, weights = KEYS[name], np.asarray(sizes) / sum(sizes)
+    frames = [
+        frame.assign(
+            **{
+                column: frame[column] * (1 if column in SUMMED else weight)
+                for column in frame.columns.drop(key)
+            }
+        )
+        for frame, weight in zip(frames, weights, strict=True)
+    ]
+    return pd.concat(frames).groupby(key, as_index=False).sum()
+
+
+def random_parts(name: str, sizes: list) -> list[pd.DataFrame]:
+    """Parts of an artifact with some of its columns, whose heads are not in their order."""
+    places = pd.MultiIndex.from_product([range(3), range(40)], names=["layer", "neuron"])
+    frame = places.to_frame(index=False)
+    if name == "neuron_effects":
+        heads = [(-1, -1), (2, 3), (0, 1)]
+        frame = pd.concat([frame.assign(head_layer=a, head=b) for a, b in heads])
+    generator = np.random.default_rng(0)
+    return [
+        frame.assign(
+            contribution=generator.normal(size=len(frame)),
+            drop=generator.random(len(frame)),
+            n_samples=size,
+            occurrences=generator.integers(0, 9, len(frame)),
+        )
+        for size in sizes
+    ]
+
+
+@pytest.mark.parametrize("name", ["neuron_effects", "activation_statistics"])
+def test_rows_added_as_they_stand_are_those_looked_up_by_their_keys(name):
+    sizes = [7, 2, 5]
+    parts = random_parts(name, sizes)
+    found, expected = pool(name, parts, sizes), looked_up(name, parts, sizes)
+    assert found["n_samples"].unique().tolist() == [14]
+    assert found[KEYS[name]].equals(parts[0][KEYS[name]].reset_index(drop=True))
+    pd.testing.assert_frame_equal(
+        found.sort_values(KEYS[name], ignore_index=True)[list(expected)], expected, rtol=1e-12
+    )
+
+
+def test_parts_of_other_rows_are_not_pooled():
+    first, second = random_parts("neuron_effects", [1, 1])
+    for other in (second[:-1], second[::-1], second.assign(head=0)):
+        with pytest.raises(ValueError, match="neuron_effects: part 1 has other rows"):
+            pool("neuron_effects", [first, other], [1, 1])
+
+
+def test_without_rankers_nothing_is_measured_and_the_table_is_empty(tmp_path):
+    """As for OCR, if the only ranker is one of VQA; and for all tasks, if none is named."""
+
+    def measure(_):
+        raise AssertionError("not to be called")
+
+    parts = [["a"], ["b"]]
+    frame = measure_stability(parts, {"x": measure}, head_ranking(), [], 0.1, 5, "per_sample", 0)
+    artifacts.write(tmp_path / "none.parquet", frame, RANKER_STABILITY, {})
+    none = artifacts.read(tmp_path / "none.parquet", RANKER_STABILITY)
+    some = pd.DataFrame([("ma", 0, 2, 0.5, 0.5), ("ma", 1, 2, 1.0, 0.5)], columns=none.columns)
+    for tasks, rows in (({"vqa": some, "ocr": none}, 1), ({"vqa": none, "ocr": none}, 0)):
+        table = stability({("llava", task): one for task, one in tasks.items()}, 0.1)
+        write_plain_table(table, STABILITY, tmp_path / "stability")
+        read = artifacts.read(tmp_path / "stability.parquet", STABILITY)
+        assert len(read) == rows and read["task"].tolist() == ["vqa"] * rows
+        assert (tmp_path / "stability.md").read_text().count("\n| llava |") == rows
 
 
 def test_drops_clipped_after_the_mean_are_those_of_the_pooled_means(tiny, instances):

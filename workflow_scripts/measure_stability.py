@@ -70,11 +70,13 @@ with step(snakemake):
         cfg = job.params.cfg
         ranking = artifacts.read(job.input.heads, HEAD_RANKING)
         documents = read_instances(job, ("discovery",))
-        known = measurements(open_evaluator(job), documents, selected_heads(ranking), cfg)
-        needed = artifacts_for(cfg["rankers"])
+        needed, measures = artifacts_for(cfg["rankers"]), {}
+        if needed:
+            known = measurements(open_evaluator(job), documents, selected_heads(ranking), cfg)
+            measures = {name: measure for name, measure in known.items() if name in needed}
         stability = measure_stability(
             divide(read_instances(job, ("discovery",), cfg["samples"]), cfg["parts"], 0),
-            {name: measure for name, measure in known.items() if name in needed},
+            measures,
             ranking,
             cfg["rankers"],
             cfg["top_ratio"],
