@@ -16,6 +16,9 @@ search_path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 os.environ.update(
     PYTHONPATH=os.pathsep.join(search_path), TOKENIZERS_PARALLELISM="false"
 )
+from workflow_scripts.step import SNAKEMAKE, own_process
+
+os.environ[SNAKEMAKE] = own_process()  # steps end when this one has ended
 
 try:
     from hones_core.atomic import unusable_folder

@@ -1,6 +1,7 @@
 """What every script shares: the log, the error that a person reads, and the provenance."""
 
 import os
+import platform
 import sys
 import threading
 import traceback
@@ -11,7 +12,8 @@ from typing import Any, TextIO
 QUIET = "HONES_QUIET"  # set: a step says nothing in the terminal; its log says it all the same
 
 
-PARENT_S = 0.5  # how often a step looks whether the Snakemake that started it is there
+SNAKEMAKE = "HONES_SNAKEMAKE"  # in a step's environment: the `own_process` that started it
+LOOK_S = 0.5  # how often a step looks whether that is still there
 
 
 class _Messages:
@@ -49,7 +51,7 @@ def step(snakemake: Any) -> Iterator[None]:
     with open(snakemake.log[0], "w", encoding="utf-8") as log:  # noqa: PTH123
         job = " ".join([snakemake.rule, *snakemake.wildcards])
         sys.stderr = _Messages(job, log, terminal)
-        threading.Thread(target=_end_with_parent, args=(log, done), daemon=True).start()
+        threading.Thread(target=_end_with_snakemake, args=(log, done), daemon=True).start()
         try:
             yield
         except Exception as error:
@@ -61,13 +63,37 @@ def step(snakemake: Any) -> Iterator[None]:
             sys.stderr = terminal
 
 
-def _end_with_parent(log: TextIO, done: threading.Event) -> None:
+def own_process() -> str:
+    """This process: machine, process namespace (a container may have its own) and number."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    except OSError:
+        namespace = ""
+    return f"{platform.node()} {namespace} {os.getpid()}"
+
+
+def _end_with_snakemake(log: TextIO, done: threading.Event) -> None:
     parent = os.getppid()
-    while not done.wait(PARENT_S):
-        if os.getppid() != parent:
-            log.write("\nstopped, because the Snakemake that started this has ended\n")
-            log.flush()
-            os._exit(1)
+    while not _has_ended(os.environ.get(SNAKEMAKE, "")) and os.getppid() == parent:
+        if done.wait(LOOK_S):
+            return
+    log.write("\nstopped, because the Snakemake that started this has ended\n")
+    log.flush()
+    os._exit(1)
+
+
+def _has_ended(process: str) -> bool:
+    """Whether an `own_process` is gone; of one elsewhere nothing is known."""
+    place, _, number = process.rpartition(" ")
+    if place != own_process().rpartition(" ")[0]:
+        return False
+    try:
+        os.kill(int(number), 0)  # sends nothing
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def provenance(snakemake: Any) -> dict[str, Any]:
