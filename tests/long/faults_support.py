@@ -45,14 +45,15 @@ def digests(project: Path) -> dict[str, str]:
 class Killer:
     """Starts a run again and again, and kills it at random moments: what a user would do by hand.
 
-    Half of the kills take Snakemake and all its jobs at once, as a power cut would, the others one
-    job's process.
+    A third of the kills take Snakemake and all its jobs at once, as a power cut would, a third one
+    job's process, a third Snakemake alone: its jobs are orphans when the next run starts, at once.
     """
 
     def __init__(self, project: Path, arguments: list[str], seed: int):
         self.project, self.arguments = project, arguments
         self.random = random.Random(seed)
-        self.kills = {"workflow": 0, "job": 0}
+        self.kills = {"workflow": 0, "job": 0, "snakemake": 0}
+        self.orphans: list[psutil.Process] = []
 
     def run_and_kill(self, after: tuple[float, float]) -> bool:
         """Whether the run was killed; it is not if it ended before the moment came."""
@@ -76,15 +77,23 @@ class Killer:
             for process in psutil.Process(run.pid).children(recursive=True)
             if _is_job(process)
         ]
-        if jobs and self.random.random() < 0.5:
-            self.kills["job"] += 1
+        kind = min(self.kills, key=lambda kind: self.kills[kind]) if jobs else "workflow"
+        self.kills[kind] += 1
+        if kind == "job":
             self.random.choice(jobs).kill()
             assert run.wait(300) != 0, "Snakemake did not notice that a job was killed"
-            return
-        self.kills["workflow"] += 1
-        os.killpg(run.pid, signal.SIGKILL)
-        run.wait()
-        _gone(run.pid)
+        elif kind == "snakemake":
+            self.orphans += jobs
+            os.kill(run.pid, signal.SIGKILL)
+            run.wait()
+        else:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            _gone(run.pid)
+
+    def orphans_left(self) -> list[psutil.Process]:
+        """Jobs whose Snakemake was killed alone, and that still run."""
+        return [job for job in self.orphans if _is_job(job)]
 
 
 def _is_job(process: psutil.Process) -> bool:
