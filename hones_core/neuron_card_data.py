@@ -1,6 +1,6 @@
 """What a neuron's card shows, read from a run's artifacts and from the model that made them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from hones_core.schemas.neurons import NEURON_EFFECTS, NEURON_RANKING
 from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks import get_task
 from hones_core.tasks.instances import Instance
-from hones_core.vocabulary import read_vocabulary
+from hones_core.vocabulary import Vocabulary, read_vocabulary
 
 TOP_TOKENS = 12  # of each sign
 TOP_SAMPLES = 6  # of each task
@@ -84,55 +84,74 @@ def read_card(
 ) -> Card:
     """The card of a neuron of the model whose results lie in `folder`, such as results/toy/llava.
 
-    At most `samples` discovery instances of each task are looked at. Give the `adapter` to make
-    several cards of one model. Raises CardError for a folder that holds no results or a neuron that
-    does not exist, ArtifactError for a missing artifact, ModelError for a model that cannot be
-    loaded.
+    At most `samples` discovery instances of each task are looked at. Raises as `read_cards` does.
+    """
+    (card,) = read_cards(folder, [(layer, neuron)], samples, adapter)
+    return card
+
+
+def read_cards(
+    folder: str | Path,
+    neurons: Sequence[tuple[int, int]],
+    samples: int = MOST_SAMPLES,
+    adapter: Adapter | None = None,
+) -> Iterator[Card]:
+    """The cards of several (layer, neuron), one after another, from one reading and one run.
+
+    `adapter`: the model, if it is loaded already. Raises CardError for a folder that holds no
+    results or a neuron that does not exist, ArtifactError for a missing artifact, ModelError for a
+    model that cannot be loaded.
     """
     folder = Path(folder)
     tasks = _tasks_of(folder)
     rankings = {task: _read(folder, task, NEURON_RANKING) for task in tasks}
     shape = _shape(rankings[tasks[0]])
-    _require_neuron(layer, neuron, shape)
-    ranks = pd.concat([_own_rows(rankings[t], layer, neuron).assign(task=t) for t in tasks])
+    for place in neurons:
+        _require_neuron(*place, shape)
     groups_file = folder / f"{OVERLAP_GROUPS.name}.parquet"
     groups = artifacts.read(groups_file, OVERLAP_GROUPS)
-    effects = {task: _read(folder, task, NEURON_EFFECTS) for task in tasks}
+    effects = {task: _base_rows(_read(folder, task, NEURON_EFFECTS)) for task in tasks}
     made_by = {task: _settings(folder / task / f"{NEURON_EFFECTS.name}.parquet") for task in tasks}
     model = made_by[tasks[0]]["model"]
     project = folder.resolve().parents[2]  # of results/run/model
     if adapter is None:
         adapter = _load(model, project)
     _require_the_model(adapter, shape, folder)
-    raised, lowered = write_out_tokens(adapter, layer, neuron)
-    found, counts = {}, {}
+    words = read_vocabulary(adapter.tokenizer, len(adapter.unembedding), adapter.stop_ids)
+    evaluators, instances, values = {}, {}, {}
     for task in tasks:
         images = _located(made_by[task]["image_folder"], project)
-        evaluator = Evaluator(adapter, task, images, model["batch_size"] or BATCH)
-        instances = _discovery(folder.parent, task, samples)
-        counts[task] = len(instances)
-        found[task] = most_active(evaluator, instances, layer, neuron)
-    own = groups[(groups["layer"] == layer) & (groups["neuron"] == neuron)]["group"]
-    return Card(
-        folder=str(folder),
-        layer=layer,
-        neuron=neuron,
-        shape=shape,
-        ranks=ranks,
-        layer_share={task: _layer_share(rankings[task], layer, neuron) for task in tasks},
-        contribution={task: _contribution(effects[task], layer, neuron) for task in tasks},
-        group=own.iloc[0] if len(own) else "",
-        top_ratio=_settings(groups_file)["top_ratio"],
-        raised=raised,
-        lowered=lowered,
-        samples=found,
-        n_samples=counts,
-        model=model,
-    )
+        evaluators[task] = Evaluator(adapter, task, images, model["batch_size"] or BATCH)
+        instances[task] = _discovery(folder.parent, task, samples)
+        values[task] = activations_of(evaluators[task], instances[task], neurons)
+    for layer, neuron in neurons:
+        ranks = [_own_rows(rankings[task], layer, neuron).assign(task=task) for task in tasks]
+        raised, lowered = write_out_tokens(adapter, words, layer, neuron)
+        found = {
+            task: most_active(evaluators[task], instances[task], values[task][layer, neuron])
+            for task in tasks
+        }
+        own = groups[(groups["layer"] == layer) & (groups["neuron"] == neuron)]["group"]
+        yield Card(
+            folder=str(folder),
+            layer=layer,
+            neuron=neuron,
+            shape=shape,
+            ranks=pd.concat(ranks),
+            layer_share={task: _layer_share(rankings[task], layer, neuron) for task in tasks},
+            contribution={task: _contribution(effects[task], layer, neuron) for task in tasks},
+            group=own.iloc[0] if len(own) else "",
+            top_ratio=_settings(groups_file)["top_ratio"],
+            raised=raised,
+            lowered=lowered,
+            samples=found,
+            n_samples={task: len(own) for task, own in instances.items()},
+            model=model,
+        )
 
 
 def write_out_tokens(
-    adapter: Adapter, layer: int, neuron: int, count: int = TOP_TOKENS
+    adapter: Adapter, words: Vocabulary, layer: int, neuron: int, count: int = TOP_TOKENS
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """The tokens whose logit `U W_{:,i}` is largest, and those where it is most negative.
 
@@ -141,7 +160,6 @@ def write_out_tokens(
     column = adapter.layers[layer].mlp.down_proj.weight[:, neuron]
     with torch.inference_mode():
         logits = adapter.logits(column).cpu()
-    words = read_vocabulary(adapter.tokenizer, len(logits), adapter.stop_ids)
     order = [i for i in logits.argsort(descending=True, stable=True).tolist() if words.is_token[i]]
 
     def said(chosen: Sequence[int]) -> list[tuple[str, float]]:
@@ -150,19 +168,27 @@ def write_out_tokens(
     return said(order[:count]), said(order[::-1][:count])
 
 
+def activations_of(
+    evaluator: Evaluator, instances: Sequence[Instance], neurons: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], list[float]]:
+    """z of each (layer, neuron) at the last prompt token of every instance."""
+    values: dict[tuple[int, int], list[float]] = {place: [] for place in neurons}
+    with torch.inference_mode():
+        for chunk in evaluator.prompt_chunks(instances):
+            z = last_token_activations(evaluator.adapter, evaluator.encode(chunk)).cpu()
+            for (layer, neuron), own in values.items():
+                own += z[:, layer, neuron].tolist()
+    return values
+
+
 def most_active(
     evaluator: Evaluator,
     instances: Sequence[Instance],
-    layer: int,
-    neuron: int,
+    values: Sequence[float],
     count: int = TOP_SAMPLES,
 ) -> list[Sample]:
-    """The instances with the largest |z| of the neuron at the last prompt token, ties by id."""
-    values: list[float] = []
-    with torch.inference_mode():
-        for chunk in evaluator.prompt_chunks(instances):
-            z = last_token_activations(evaluator.adapter, evaluator.encode(chunk))
-            values += z[:, layer, neuron].tolist()
+    """The instances with the largest |z| of a neuron, of which `values` are each one's; ties by
+    id."""
     order = sorted(
         zip(values, instances, strict=True), key=lambda pair: (-abs(pair[0]), pair[1].instance_id)
     )
@@ -243,9 +269,13 @@ def _layer_share(ranking: pd.DataFrame, layer: int, neuron: int) -> float:
     return 100 * float((rows["rank"] > own.iloc[0]).sum()) / (len(rows) - 1)
 
 
-def _contribution(effects: pd.DataFrame, layer: int, neuron: int) -> float:
-    rows = effects[(effects["head_layer"] == BASE) & (effects["layer"] == layer)]
-    return float(rows.loc[rows["neuron"] == neuron, "contribution"].iloc[0])
+def _base_rows(effects: pd.DataFrame) -> pd.DataFrame:
+    return effects[effects["head_layer"] == BASE]
+
+
+def _contribution(base: pd.DataFrame, layer: int, neuron: int) -> float:
+    own = base[(base["layer"] == layer) & (base["neuron"] == neuron)]
+    return float(own["contribution"].iloc[0])
 
 
 def _located(path: str, project: Path) -> str:

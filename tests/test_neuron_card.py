@@ -16,8 +16,9 @@ from PIL import Image
 from hones_core import artifacts
 from hones_core.artifacts import ArtifactError
 from hones_core.attribution.rankers import order
+from hones_core.engine.evaluate import Evaluator
 from hones_core.neuron_card import main, write_card
-from hones_core.neuron_card_data import CardError, read_card
+from hones_core.neuron_card_data import CardError, read_card, read_cards
 from hones_core.neuron_card_page import card_page
 from hones_core.neuron_sets import overlap_groups, top_set
 from hones_core.schemas.benchmark import INSTANCES
@@ -122,6 +123,22 @@ def test_the_samples_are_those_with_the_largest_activation(tiny, folder):
             assert one.activation == pytest.approx(z[one.instance_id], abs=1e-4)
     few = read_card(folder, layer, neuron, samples=2, adapter=tiny.adapter)
     assert all(len(found) == few.n_samples[task] == 2 for task, found in few.samples.items())
+
+
+def test_several_cards_run_each_prompt_once_and_are_those_made_one_by_one(
+    tiny, folder, monkeypatch
+):
+    places = [(1, 3), (0, 7), shared_neuron(folder)[:2]]
+    expected = [card_page(read_card(folder, *place, adapter=tiny.adapter)) for place in places]
+    run = []
+    encode = Evaluator.encode
+    monkeypatch.setattr(
+        Evaluator, "encode", lambda self, some: run.extend(some) or encode(self, some)
+    )
+    found = [card_page(card) for card in read_cards(folder, places, adapter=tiny.adapter)]
+    assert found == expected and len(set(found)) == len(places)
+    names = [one.instance_id for one in run]
+    assert len(names) == len(set(names)) == 5 * len(TASKS)
 
 
 class Elements(HTMLParser):

@@ -114,7 +114,10 @@ def test_rows_added_as_they_stand_are_those_looked_up_by_their_keys(name):
     assert found["n_samples"].unique().tolist() == [14]
     assert found[KEYS[name]].equals(parts[0][KEYS[name]].reset_index(drop=True))
     pd.testing.assert_frame_equal(
-        found.sort_values(KEYS[name], ignore_index=True)[list(expected)], expected, rtol=1e-12
+        found.sort_values(KEYS[name], ignore_index=True)[list(expected)],
+        expected,
+        rtol=1e-12,
+        atol=1e-15,
     )
 
 

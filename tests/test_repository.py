@@ -142,6 +142,13 @@ def test_steps_without_a_model_do_not_load_torch(script):
         assert "torch" not in imports_of(ROOT / file), file
 
 
+def test_steps_open_models_in_one_way():
+    """Through `model_step`, which looks at device and files, checks the model and sets threads."""
+    scripts = (ROOT / "workflow_scripts").glob("*.py")
+    opening = {path.stem for path in scripts if re.search(r"\bload_model\b", path.read_text())}
+    assert opening == {"model_step"}
+
+
 def test_every_rule_has_a_script_of_its_name_and_every_script_a_rule():
     rules = set()
     for path in (ROOT / "rules").glob("*.smk"):

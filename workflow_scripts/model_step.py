@@ -48,14 +48,10 @@ def open_evaluator(
 
 def unplanned_evaluator(snakemake: Any, task: str) -> Evaluator:
     """As `open_evaluator`, with chunk sizes that are still to be chosen."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    torch.set_num_threads(snakemake.threads)
     cfg = snakemake.params.cfg
     engine = cfg.get("engine", {})
-    model = {name: value for name, value in cfg["model"].items() if name != "batch_size"}
     return Evaluator(
-        _checked_model(tuple(model.items()), engine.get("path", "fast")),
+        open_model(snakemake, engine.get("path", "fast")),
         task,
         cfg["image_folder"],
         cfg["model"]["batch_size"] or 1,
@@ -64,6 +60,16 @@ def unplanned_evaluator(snakemake: Any, task: str) -> Evaluator:
         limits=Limits(candidate_rows=engine.get("candidate_rows", Limits.candidate_rows)),
         close_margin=engine.get("close_margin"),
     )
+
+
+def open_model(snakemake: Any, engine_path: str) -> Adapter:
+    """The rule's model, checked for a path of the engine; see `open_evaluator`."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(snakemake.threads)
+    model = dict(snakemake.params.cfg["model"])
+    del model["batch_size"]
+    return _checked_model(tuple(model.items()), engine_path)
 
 
 def plan_sizes(snakemake: Any, evaluator: Any, instances: Sequence[Instance]) -> None:
