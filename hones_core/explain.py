@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hones_core.job_records import job_record, job_records
+from hones_core.job_records import job_record
 from hones_core.job_timer import record_file
 from hones_core.task_catalogue import TASK_NAMES
 from hones_core.tasks.ood_sets import OOD_SETS
@@ -25,6 +25,7 @@ _PARAMS = re.compile(r"before: (?P<old>.*) now: (?P<new>.*)", re.DOTALL)
 NOTHING = "<nothing exclusive>"
 NEW = "(nothing)"
 SHARED_BY_A_JOB = (*TASK_NAMES, *OOD_SETS)  # a job's settings may be by task or set
+SCALAR = "shards"  # the one param that is no mapping; Snakemake names none
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,12 @@ def _changed_params(reason: str) -> Iterator[Cause]:
         return
     old, new = (_values(match[name].strip()) for name in ("old", "new"))
     for kind in (SETTING, CODE, VERSION):
-        before, now = ([value for value in one if _kind(value) == kind] for one in (old, new))
-        lines = dict.fromkeys(
-            line
-            for index in range(max(len(before), len(now)))
-            for line in _differences(_at(before, index), _at(now, index), kind)
+        # of one rule, in any order: together they have each name once
+        before, now = (
+            {path: leaf for value in one if _kind(value) == kind for path, leaf in _leaves(value)}
+            for one in (old, new)
         )
-        yield from (Cause(kind, line) for line in lines)
+        yield from (Cause(kind, line) for line in dict.fromkeys(_differences(before, now, kind)))
 
 
 def _values(text: str) -> list[Any]:
@@ -112,13 +112,9 @@ def _values(text: str) -> list[Any]:
         return [text]
 
 
-def _at(values: Sequence[Any], index: int) -> Any:
-    return values[index] if index < len(values) else None
-
-
 def _kind(value: Any) -> str:
-    """Which of a rule's params it is: cfg, code or env."""
-    leaves = dict(_leaves(value)) if isinstance(value, dict) else {}
+    """Which of a rule's params it is: code, env, or of the settings."""
+    leaves = dict(_leaves(value))
     if any(path[-1].endswith(".py") for path in leaves):
         return CODE
     if leaves and all(
@@ -134,11 +130,12 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         for name, inner in value.items():
             yield from _leaves(inner, (*path, str(name)))
     else:
-        yield path, value
+        yield path or (SCALAR if isinstance(value, int) else "value",), value
 
 
-def _differences(old: Any, new: Any, kind: str) -> Iterator[str]:
-    before, now = (dict(_leaves(value)) if value is not None else {} for value in (old, new))
+def _differences(
+    before: dict[tuple[str, ...], Any], now: dict[tuple[str, ...], Any], kind: str
+) -> Iterator[str]:
     for path in dict.fromkeys([*before, *now]):
         if before.get(path, NEW) == now.get(path, NEW):
             continue
@@ -146,16 +143,19 @@ def _differences(old: Any, new: Any, kind: str) -> Iterator[str]:
             yield path[-1]
         else:
             own = path[1:] if path[:1] and path[0] in SHARED_BY_A_JOB else path
-            yield f"{'.'.join(own) or 'value'}: {before.get(path, NEW)} → {now.get(path, NEW)}"
+            yield f"{'.'.join(own)}: {before.get(path, NEW)} → {now.get(path, NEW)}"
 
 
-def explanation(jobs: Sequence[Job], folder: Path) -> str:
-    """The dry run in plain words; times are read below `folder`, where the results lie."""
+def explanation(jobs: Sequence[Job], every: Sequence[Job], folder: Path) -> str:
+    """The dry run in plain words: of the jobs that would run and of every job of the targets; times
+    are read below `folder`, where the results lie."""
     if not jobs:
         return "Nothing would run again: every result is of these settings and this code."
-    known, unknown = _cost(jobs, folder)
-    lines = [f"{len(jobs)} jobs would run, {_duration(known)} of work by the times of the last run"]
-    lines[0] += f" ({unknown} jobs have none recorded)." if unknown else "."
+    times = [seconds for of_rule in _recorded(jobs, folder).values() for seconds in of_rule]
+    unknown = len(jobs) - len(times)
+    took = f"{_duration(sum(times))} of work by the times of the last run"
+    missing = f" ({unknown} jobs have none recorded)" if unknown else ""
+    lines = [f"{len(jobs)} jobs would run, {took}{missing}."]
     first = [(causes(job), job.rule) for job in jobs]
     for kind in ORDER:
         rules: dict[str, Counter] = {}
@@ -170,26 +170,22 @@ def explanation(jobs: Sequence[Job], folder: Path) -> str:
         for what, counted in rules.items():
             named = ", ".join(f"{rule} ({count})" for rule, count in counted.items())
             lines.append(f"  {what}\n    {named}" if what else f"  {named}")
-    stays = _recorded(folder, {job.rule for job in jobs})
+    again = {(job.rule, job.record) for job in jobs}
+    stays = _recorded([job for job in every if (job.rule, job.record) not in again], folder)
     if stays:
         seconds = sum(sum(times) for times in stays.values())
-        lines += ["", f"What stays, {_duration(seconds)} of work: {', '.join(sorted(stays))}."]
+        named = ", ".join(f"{rule} ({len(times)})" for rule, times in sorted(stays.items()))
+        lines += ["", f"What stays, {_duration(seconds)} of work: {named}."]
     return "\n".join(lines)
 
 
-def _cost(jobs: Sequence[Job], folder: Path) -> tuple[float, int]:
-    """Seconds that the jobs took when they last ran, and how many have no record."""
-    found = [job_record(folder / job.record) if job.record else None for job in jobs]
-    return sum(record.seconds for record in found if record is not None), found.count(None)
-
-
-def _recorded(folder: Path, without: set[str]) -> dict[str, list[float]]:
-    """{rule: seconds of its jobs} of the rules that would not run."""
+def _recorded(jobs: Sequence[Job], folder: Path) -> dict[str, list[float]]:
+    """{rule: seconds of those of its jobs that have a record}."""
     found: dict[str, list[float]] = {}
-    for benchmarks in sorted(folder.glob("results/*/benchmarks")):
-        for rule, records in job_records(benchmarks).items():
-            if rule not in without:
-                found.setdefault(rule, []).extend(record.seconds for record in records)
+    for job in jobs:
+        record = job_record(folder / job.record) if job.record else None
+        if record is not None:
+            found.setdefault(job.rule, []).append(record.seconds)
     return found
 
 
@@ -207,14 +203,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(options):
         print(__doc__)
         return 0
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    if done.returncode:
-        print(said, file=sys.stderr)
-        return done.returncode
-    print(explanation(jobs_of(said), Path.cwd()))
+    try:
+        jobs = _asked(options)
+        every = _asked(["--forceall", *options]) if jobs else []
+    except subprocess.CalledProcessError as error:
+        print(error.stdout + error.stderr, file=sys.stderr)
+        return error.returncode
+    print(explanation(jobs, every, Path.cwd()))
     return 0
+
+
+def _asked(options: Sequence[str]) -> list[Job]:
+    """The jobs of a dry run with these options. CalledProcessError if Snakemake refuses."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return jobs_of(done.stdout + done.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The contract (test_invalidation_settings.py, test_invalidation_modules.py) says which steps do.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 from dry_run_support import dry_run
 from workflow_support import copy_project, pretend_complete, snakemake, succeed, write_config
 
+MODELS = ("llava", "qwen2_5_vl")
+OOD_SETS = ("gqa", "textvqa", "flickr30k_caption", "flickr30k_retrieval")
 TASKS = ("vqa", "ocr", "caption", "retrieval")
 TABLES_AND_FIGURES = {
     "tabulate_groups",
@@ -37,6 +40,17 @@ SWEEPS = {"tabulate_sweeps", "plot_head_budget", "plot_ratio_drop"}
 PLANTED = {"planted_recovery"}
 AGREEMENT = {"tabulate_agreement", "plot_agreement"}
 STABILITY = {"tabulate_stability"} | {f"measure_stability/{task}" for task in TASKS}
+FIGURES_OF_TABLES = {
+    f"plot_{table}"
+    for table in (
+        "agreement",
+        "group_drop",
+        "head_budget",
+        "logit_lens",
+        "ratio_drop",
+        "selectivity",
+    )
+}
 EFFICIENCY = {"measure_efficiency/vqa", "tabulate_efficiency"}
 
 # From the membership of the top sets on, all tasks depend on each other.
@@ -187,14 +201,46 @@ def test_a_changed_ranker_re_runs_no_model_but_masking_and_what_follows(complete
 
 
 def test_the_reasons_are_put_into_plain_words(complete, edit):
+    benchmarks = complete / "results" / "toy" / "benchmarks"
+    for model in MODELS:
+        for name in OOD_SETS:
+            write_record(benchmarks / "predict_ood_groups" / model / "ood" / f"{name}.tsv", 3600)
+        for task in TASKS:
+            write_record(benchmarks / "learn_steering_scales" / model / f"{task}.tsv", 900)
     edit("config.yaml", "kl_weights: [0.05]", "kl_weights: [0.1]")
-    edit("hones_core/attribution/ape.py", "DECIMALS = 12", "DECIMALS = 9")
+    edit("config.yaml", "n_images: null            # images", "n_images: 100 # images")  # of GQA
+    edit("hones_core/lens_samples.py", "import pandas as pd", "import pandas as pd, sys")
     done = subprocess.run(
         [sys.executable, "-m", "hones_core.explain"], cwd=complete, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "hones_core/attribution/ape.py\n    " in done.stdout
-    assert "learn_steering_scales (8)" in done.stdout
+    # a quarter of what the groups took on other data, and all of what the scales took
+    assert re.match(r"\d+ jobs would run, 4\.0 h of work by the times of the last", done.stdout)
+    changed = done.stdout.split("Because a setting changed:\n")[1].split("\n\n")[0].splitlines()
+    assert set(zip(changed[::2], changed[1::2], strict=True)) == {
+        ("  steering.kl_weights: [0.05] → [0.1]", "    learn_steering_scales (8)"),
+        ("  n_images: None → 100", "    build_ood_items (1)"),
+    }
+    assert "  hones_core/lens_samples.py\n    choose_lens_samples (2)\n" in done.stdout
+    assert done.stdout.endswith("\nWhat stays, 6.0 h of work: predict_ood_groups (6).\n")
+
+
+def write_record(path, seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\tmax_rss\n{seconds}\t1\n")
+
+
+def test_a_setting_of_one_model_leaves_the_jobs_of_the_other_alone(complete, edit):
+    steps = ("rank_heads", "measure_neuron_effects", "predict_head_budget")
+    expected = {f"{step}/{task}" for step in steps for task in TASKS} | {"plot_head_scores"}
+    expected |= AFTER_TOP_SETS | ranked_and_masked(*TASKS) | STABILITY | EFFICIENCY
+    shared = {job for job in expected if job.startswith("tabulate_")}
+    edit("config.yaml", "top_heads: 8              # as above", "top_heads: 4 # not as above")
+    plan = dry_run(complete, ("all",))
+    assert plan.jobs == expected | {"write_report", "write_neuron_cards"}
+    # figures of the tables, which show all models
+    assert plan.of_model["llava"] == FIGURES_OF_TABLES
+    assert plan.of_model["qwen2_5_vl"] == plan.jobs - shared - {"write_report"}
 
 
 def test_the_outline_colour_re_runs_what_sees_the_ocr_image(complete, edit):
