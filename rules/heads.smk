@@ -97,7 +97,7 @@ if JOINT_TASKS:
                 positions=SETTINGS.heads.positions,
             ),
             shards=SETTINGS.heads.shards,
-            code=code("measure_joint_head_effects"),
+            code=code("measure_joint_head_effects", *JOINT_TASKS),
             env=versions(*MODEL_PACKAGES),
         script:
             "../workflow_scripts/measure_joint_head_effects.py"

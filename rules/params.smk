@@ -11,18 +11,18 @@ def section(**values):
     )
 
 
-def digests(script, task=None):
-    """Digest of a script and all project code it imports; of the tasks only its own."""
+def digests(script, *tasks):
+    """Digest of a script and all project code it imports; of tasks only these, or all."""
     others = [
-        f"hones_core.tasks.{name}" for name in TASK_NAMES if task and name != task
+        f"hones_core.tasks.{name}" for name in TASK_NAMES if tasks and name not in tasks
     ]
     return code_digest(f"workflow_scripts/{script}.py", without=others, root=ROOT)
 
 
-def code(script, task=None):
+def code(script, *tasks):
     """The digests as a parameter. A function, since each job's process reads all rules: Snakemake
     asks it for the jobs at hand only."""
-    return lambda wildcards: digests(script, task)
+    return lambda wildcards: digests(script, *tasks)
 
 
 def task_code(script):
