@@ -24,10 +24,19 @@ A change sets off the steps under *starts at*, and all that follows them runs ag
 before anything was run, it re-runs nothing. Nor do comments, docstrings and the format of the code.
 What would run in your folder, and why, is said by `python -m hones_core.explain`.
 
-The {steps} steps are those of a complete run of one model with every ranker, the targets outside
-the default one included (`ood_benchmark`, `ood_steering`, `head_screening`, `rankers_full`). With
-`jobs: per_model`, as here, a step has one job for all tasks of a model; with `jobs: per_task` the
-jobs of an unconcerned task stay as they are.
+The {steps} steps are those of a complete run of one model, with all targets
+({targets})
+and all that adds a step: `jobs: per_task`, shards, `heads.joint_tasks`, and a model on which one of
+the rankers is not compared. A run without them has fewer steps, and for the others the page holds:
+
+- without `heads.joint_tasks`, `measure_head_effects` does for all tasks what is said here of
+  `measure_joint_head_effects`;
+- on a model on which all rankers are compared (`rankers: null`), `predict_masked` is also what is
+  said here of `predict_masked_full`;
+- with `jobs: per_model`, a step has one job for all tasks of a model, so that a change which
+  touches one task measures them all; with `jobs: per_task`, as here, the jobs of the others stay;
+- the jobs of a model stay when a setting of another one changes, but for the figures of the
+  tables, which show all models.
 """
 
 
@@ -37,8 +46,8 @@ class Change:
 
     names: settings ("masking.top_ratio") or modules below hones_core ("engine.fast").
     values: of settings, {name: another valid value}. beside: settings that have to be set with it.
-    starts: the steps that it sets off. without: steps after them that do not run. new: steps that a
-    run has only with it.
+    starts: the steps that it sets off. without: steps after them that do not run, and those that a
+    run has no longer.
     """
 
     names: tuple[str, ...]
@@ -46,20 +55,22 @@ class Change:
     beside: Mapping[str, Any]
     starts: frozenset[str]
     without: frozenset[str]
-    new: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Contract:
-    """reads: {step: the steps whose output it reads}; and the changes of settings and modules."""
+    """reads: {step: the steps whose output it reads} of a run with all targets. outside: {rule that
+    is none of them: why}. And the changes of settings and modules."""
 
+    targets: tuple[str, ...]
+    outside: Mapping[str, str]
     reads: Mapping[str, frozenset[str]]
     settings: tuple[Change, ...]
     modules: tuple[Change, ...]
 
     def reruns(self, change: Change) -> frozenset[str]:
         """Every step that runs again."""
-        return (self.after(change.starts) - change.without) | change.new
+        return self.after(change.starts) - change.without
 
     def after(self, starts: Iterable[str]) -> frozenset[str]:
         """The steps and all that follow them. Raises KeyError for an unknown step."""
@@ -75,6 +86,8 @@ def read_contract(path: Path = CONTRACT) -> Contract:
     """The contract in the file."""
     stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     return Contract(
+        tuple(stored["targets"]),
+        stored["outside"],
         {step: frozenset(read) for step, read in stored["reads"].items()},
         tuple(_change(entry, tuple(entry["to"]), entry["to"]) for entry in stored["settings"]),
         tuple(_change(entry, tuple(entry["modules"]), {}) for entry in stored["modules"]),
@@ -87,6 +100,7 @@ def contract_page(contract: Contract) -> str:
         settings=sum(len(change.names) for change in contract.settings),
         modules=sum(len(change.names) for change in contract.modules),
         steps=len(contract.reads),
+        targets=", ".join(f"`{target}`" for target in contract.targets),
     )
     rows = [head, "## Settings\n", _table_head("setting", "for instance")]
     for change in contract.settings:
@@ -103,11 +117,13 @@ def contract_page(contract: Contract) -> str:
     for step, read in contract.reads.items():
         after = contract.after([step]) - {step}
         rows.append(f"| `{step}` | {_steps(read)} | {_steps(after)} |")
+    rows += ["\n## Rules that no such run has\n", "| rule | why |", "|" + " --- |" * 2]
+    rows += [f"| `{rule}` | {why} |" for rule, why in contract.outside.items()]
     return "\n".join(rows) + "\n"
 
 
 def _change(entry: Mapping[str, Any], names: tuple[str, ...], values: Mapping[str, Any]) -> Change:
-    parts = [frozenset(entry.get(key, ())) for key in ("starts", "without", "new")]
+    parts = [frozenset(entry.get(key, ())) for key in ("starts", "without")]
     return Change(names, values, entry.get("with", {}), *parts)
 
 
@@ -120,8 +136,6 @@ def _what(contract: Contract, change: Change) -> str:
     said = f"{_steps(change.starts)} | {len(contract.reruns(change))} of {len(contract.reads)}"
     if change.without:
         said += f"; not {_steps(change.without)}"
-    if change.new:
-        said += f"; {_steps(change.new)} besides"
     return said
 
 

@@ -4,6 +4,8 @@ Here those that are declared together are changed together; `make test-long` cha
 (tests/long/test_each_module.py).
 """
 
+import re
+
 import pytest
 from invalidation_support import (
     CONTRACT,
@@ -26,6 +28,19 @@ def test_every_module_is_declared_once():
     undeclared = set(module_files(ROOT)) - set(declared)
     assert not undeclared, f"say in docs/invalidation.yaml what these re-run: {undeclared}"
     assert set(declared) <= set(module_files(ROOT))
+
+
+def test_every_rule_is_declared_once():
+    files = [ROOT / "Snakefile", *sorted(ROOT.glob("rules/*.smk"))]
+    named = re.compile(r"^ *(?:rule|checkpoint|use rule \w+ as) (\w+)", re.MULTILINE)
+    rules = [name for file in files for name in named.findall(file.read_text())]
+    declared = [*CONTRACT.reads, *CONTRACT.targets, *CONTRACT.outside]
+    undeclared = set(rules) - set(declared)
+    assert not undeclared, (
+        f"say in docs/invalidation.yaml what these read, or under `outside` why they are in no "
+        f"complete run: {undeclared}"
+    )
+    assert sorted(declared) == sorted(rules)
 
 
 @pytest.mark.parametrize("change", CONTRACT.modules, ids=lambda change: change.names[0])

@@ -12,6 +12,7 @@ import yaml
 from invalidation_support import CONTRACT, check, complete_project, configured, overlay, planned
 from pydantic import BaseModel
 
+from hones_core.explain import SCALAR
 from hones_core.settings import Settings
 
 SETTINGS = {name: change for change in CONTRACT.settings for name in change.names}
@@ -107,8 +108,16 @@ def test_every_parameter_is_made_of_builtins(project):
         else:
             assert type(value) in (str, int, float, bool, NoneType), f"{where}: {type(value)}"
 
-    for job, params in planned(project).params.items():
+    jobs = planned(project).params
+    for job, params in jobs.items():
         check_builtin(params, job)
+    unnamed = {
+        name
+        for params in jobs.values()
+        for name, value in params.items()
+        if not isinstance(value, dict)
+    }
+    assert unnamed == {SCALAR}  # whose name hones_core.explain says, as Snakemake does not
 
 
 @pytest.mark.parametrize(
