@@ -98,7 +98,7 @@ def test_provenance_names_the_generation_config_in_effect(rule, tiny, monkeypatc
         return stock(**arguments)
 
     monkeypatch.setattr(evaluator.adapter.model, "generate", generate)
-    evaluator.outcomes(evaluator.prepare(instances))
+    outcomes_of(evaluator, evaluator.prepare(instances))
     recorded = json.loads(json.dumps(made_by(rule, evaluator)))["generation"]
     assert recorded["eos_token_id"] == [tiny.adapter.tokenizer.eos_token_id]
     assert (recorded["repetition_penalty"], recorded["do_sample"]) == (1.0, False)

@@ -198,7 +198,7 @@ def test_a_job_asks_when_it_opens_its_model(folder):
     cfg = {"model": {key: value for key, value in model.items() if key not in unused}}
     job = SimpleNamespace(params=SimpleNamespace(cfg=cfg), threads=1)
     with pytest.raises(ModelError, match=r"cannot be run here: weights: model\.safetensors has 0"):
-        open_evaluator(job)
+        open_evaluator(job, "vqa")
 
 
 def test_a_job_is_not_held_up():

@@ -26,14 +26,12 @@ ENDED = "the Snakemake that started this has ended"
 
 def start(folder, seconds: str, **environment: str) -> subprocess.Popen:
     """A process that starts a step of so many seconds, as Snakemake does."""
-    parent = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", PARENT, seconds],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
     )
-    assert parent.stdout.readline() == b"begun\n"
-    return parent
 
 
 def ended_process() -> str:
@@ -45,6 +43,7 @@ def ended_process() -> str:
 
 def test_a_step_ends_with_the_snakemake_that_started_it(tmp_path):
     parent = start(tmp_path, "60")
+    assert parent.stdout.readline() == b"begun\n"
     parent.kill()
     parent.communicate(timeout=20)  # until the step, too, has closed its output
     assert ENDED in (tmp_path / "step.log").read_text()

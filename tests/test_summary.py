@@ -18,4 +18,4 @@ def test_a_run_ends_with_its_answer_and_where_everything_is(drops, tmp_path):
     assert headline(drops)[0] in said and str(run / "tables") in said
     assert "figures" not in said  # there are none
     table.write_bytes(table.read_bytes()[:-20])
-    assert "masking_drop.parquet" in run_summary(run) and "run again" in run_summary(run)
+    assert "masking_drop.parquet" in run_summary(run) and "make again" in run_summary(run)

@@ -183,7 +183,7 @@ def test_larger_shares_are_of_the_model_s_own_rankers(complete, edit):
     swept = {}
     for model in ("llava", "qwen2_5_vl"):
         plan = dry_run(complete, (f"results/toy/{model}/vqa/ratio_predictions.parquet",))
-        swept[model] = plan.params["predict_ratio_masked"]["cfg"]["vqa"]["rankers"]
+        swept[model] = plan.params[f"predict_ratio_masked/{model}/vqa"]["cfg"]["vqa"]["rankers"]
     assert swept == {"llava": ["hones", "random"], "qwen2_5_vl": ["hones"]}
 
 
